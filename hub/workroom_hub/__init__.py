@@ -1,0 +1,1 @@
+"""The hub: settings, log-in, pages and the `workroom` command."""

@@ -1,0 +1,81 @@
+"""What the hub must know about this machine, apart from `workroom.yaml`.
+
+`workroom up` finds these facts out once, writes them to `runtime.json` in the
+state folder, and the hub process reads them there. Secrets are in files of
+their own (mode 0600) and are read only by whoever needs them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+SECRETS = ("proxy-token", "cli-token", "cookie-secret")
+
+
+def state_folder() -> Path:
+    """`$WORKROOM_HOME`, else `.workroom` in the current folder."""
+    return Path(os.environ.get("WORKROOM_HOME") or ".workroom").resolve()
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """Facts about this machine that the hub's configuration depends on.
+
+    Attributes:
+        home: State folder (absolute).
+        gateway: IPv4 address of this machine on the users' network.
+        network: Name of the users' Docker network.
+        cpus: Cores of this machine.
+        memory: Bytes of memory of this machine.
+        rstudio: Per image reference, the RStudio Server version in it, or a
+            sentence saying why there is none; `""` as version never occurs.
+    """
+
+    home: Path
+    gateway: str
+    network: str
+    cpus: int
+    memory: int
+    rstudio: dict[str, str]
+
+    @classmethod
+    def load(cls, home: Path) -> Runtime:
+        """Read `runtime.json`.
+
+        Raises:
+            FileNotFoundError: `workroom up` has not run for this state folder.
+        """
+        data = json.loads((home / "runtime.json").read_text())
+        return cls(home=home, **data)
+
+    def save(self) -> None:
+        """Write `runtime.json` in one step, so that a reader never sees half of it."""
+        data = asdict(self)
+        del data["home"]
+        write_private(self.home / "runtime.json", json.dumps(data, indent=2) + "\n")
+
+    def secret(self, name: str) -> str:
+        """Return a secret of the state folder; `SECRETS` names them."""
+        return read_secret(self.home, name)
+
+
+def write_private(path: Path, text: str) -> None:
+    """Write a file of mode 0600, atomically."""
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(text)
+    partial.replace(path)
+
+
+def read_secret(home: Path, name: str) -> str:
+    """Return the secret `name`, making it first if it does not exist."""
+    path = home / "secrets" / name
+    if not path.exists():
+        write_private(path, secrets.token_hex(32))
+    return path.read_text().strip()

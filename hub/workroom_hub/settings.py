@@ -1,0 +1,283 @@
+"""`workroom.yaml` as one typed object.
+
+Every setting of the platform is a field of `Settings`; its description is the
+manual (`docs/settings.md` is written from it). Loading never has side effects:
+what depends on this machine (addresses, secrets, sizes) is in `runtime.py`.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    model_validator,
+)
+
+_SLUG = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,30}[a-z0-9])?")
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?", re.IGNORECASE)
+_SPAN = re.compile(r"(\d+(?:\.\d+)?)\s*(s|m|h|d)", re.IGNORECASE)
+_SIZE_UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
+_SPAN_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+def _slug(value: str) -> str:
+    if not _SLUG.fullmatch(value):
+        raise ValueError(
+            "use 1 to 32 lower-case letters, digits and inner hyphens, such as 'small-gpu'"
+        )
+    return value
+
+
+def parse_size(value: Any) -> int:
+    """Return bytes for a number of bytes or text such as `512M` or `2 GiB` (powers of 1024)."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    match = _SIZE.fullmatch(value.strip()) if isinstance(value, str) else None
+    if not match:
+        raise ValueError("write a size such as 512M, 2G or 1.5G")
+    return int(float(match[1]) * _SIZE_UNITS[match[2].upper()])
+
+
+def parse_span(value: Any) -> int:
+    """Return seconds for a number of seconds or text such as `30s`, `90m`, `2h`, `1d`."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    match = _SPAN.fullmatch(value.strip()) if isinstance(value, str) else None
+    if not match:
+        raise ValueError("write a time such as 30s, 90m, 2h or 1d")
+    return int(float(match[1]) * _SPAN_UNITS[match[2].lower()])
+
+
+Slug = Annotated[str, AfterValidator(_slug)]
+Size = Annotated[int, BeforeValidator(parse_size)]
+Span = Annotated[int, BeforeValidator(parse_span)]
+Port = Annotated[int, Field(ge=1, le=65535)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=False)
+
+
+class Web(_Section):
+    """Where people reach Workroom in a browser."""
+
+    host: str = Field("127.0.0.1", description="Address the proxy listens on. Loopback by default.")
+    port: Port = Field(8000, description="Port of the web page; `WORKROOM_PORT` overrides it.")
+    public_url: str | None = Field(
+        None,
+        description="The address people type, when something stands in front of the proxy, such as `https://workroom.example.com`.",
+    )
+    isolation: Literal["path", "subdomain"] = Field(
+        "path",
+        description="`path`: every server under one host name. `subdomain`: one host name per user, the only full isolation between users' pages in a browser.",
+    )
+    domain: str | None = Field(
+        None,
+        description="Parent host name for `isolation: subdomain`; needs wildcard DNS. Default: `localhost` on loopback, else the host of `public_url`.",
+    )
+    proxy_api_port: Port = Field(8001, description="Loopback port of the proxy's own API.")
+
+    @model_validator(mode="after")
+    def _domain_known(self) -> Web:
+        if self.public_url is not None and not re.fullmatch(
+            r"https?://[^/\s]+/?", self.public_url
+        ):
+            raise ValueError(
+                f"public_url: '{self.public_url}' is not an address; write it like https://workroom.example.com"
+            )
+        return self
+
+
+class Oidc(_Section):
+    """One OpenID Connect provider."""
+
+    issuer: str = Field(
+        description="Issuer URL; its `/.well-known/openid-configuration` is read at start."
+    )
+    client_id: str = Field(description="Client ID registered at the provider.")
+    client_secret_file: Path = Field(description="File that holds the client secret, mode 0600.")
+    title: str = Field("single sign-on", description="What the log-in button says after 'Sign in with'.")
+    username_claim: str = Field(
+        "preferred_username", description="Claim that names the user; must be stable and unique."
+    )
+    groups_claim: str = Field("groups", description="Claim that lists the user's groups.")
+    scopes: list[str] = Field(
+        default_factory=lambda: ["openid", "profile", "email", "groups"],
+        description="Scopes asked for.",
+    )
+    allowed_groups: list[str] = Field(
+        default_factory=list,
+        description="Groups that may log in. Empty together with `allow_all: false` means nobody but admins.",
+    )
+    admin_groups: list[str] = Field(default_factory=list, description="Groups whose members are admins.")
+    allow_all: bool = Field(False, description="Let every account of the provider log in.")
+
+
+class Auth(_Section):
+    """Who may log in."""
+
+    kind: Literal["password", "oidc"] = Field(
+        "password",
+        description="`password`: local accounts made with `workroom users add`. `oidc`: a company log-in.",
+    )
+    first_admin: str = Field(
+        "admin", min_length=1, max_length=200, description="Admin created at the first `workroom up` (kind `password`)."
+    )
+    oidc: Oidc | None = Field(None, description="The provider, with kind `oidc`.")
+
+    @model_validator(mode="after")
+    def _oidc_given(self) -> Auth:
+        if self.kind == "oidc" and self.oidc is None:
+            raise ValueError("kind 'oidc' needs a section 'oidc' with issuer, client_id, client_secret_file")
+        return self
+
+
+class Image(_Section):
+    """One image people may choose."""
+
+    name: Slug = Field(description="Short name used in profiles and forms.")
+    ref: str = Field(min_length=1, description="Image reference: `repository:tag` or `repository@sha256:…`.")
+    title: str = Field(min_length=1, max_length=60, description="What the card says.")
+    description: str = Field("", max_length=200, description="One line below the title.")
+
+
+class Profile(_Section):
+    """One size of server."""
+
+    name: Slug = Field(description="Short name, unique; stored with every server and usage row.")
+    title: str = Field(min_length=1, max_length=60, description="What the card says.")
+    description: str = Field("", max_length=200, description="One line below the title.")
+    cpu: float = Field(gt=0, le=1024, description="CPU limit in cores, such as 0.5 or 2; enforced.")
+    memory: Size = Field(ge=256 * 2**20, description="Memory limit such as 2G; enforced, swap included.")
+    gpu: int = Field(0, ge=0, le=16, description="GPUs handed to the server (needs the NVIDIA runtime).")
+    images: list[Slug] = Field(
+        default_factory=list, description="Names of images offered with this profile; empty: all."
+    )
+    groups: list[str] = Field(
+        default_factory=list, description="Groups that may use it; empty: everyone who may log in."
+    )
+
+
+class Homes(_Section):
+    """Where people's files live."""
+
+    shared_data: Path | None = Field(
+        None, description="Folder of this machine mounted read-only at `/shared` in every server."
+    )
+
+
+class Idle(_Section):
+    """When an unused server is stopped. Busy kernels, terminals and R sessions are never idle."""
+
+    stop_after: Span = Field(
+        7200, ge=0, description="Idle time before a server is stopped, such as 2h; 0 means never."
+    )
+    check_every: Span = Field(300, ge=10, description="How often idle servers are looked for.")
+    max_age: Span = Field(0, ge=0, description="Longest life of a server, busy or not; 0 means no limit.")
+
+
+class Limits(_Section):
+    """How much of the platform one person, and everyone together, can have."""
+
+    named_servers: int = Field(3, ge=0, le=100, description="Named servers per user beside the default one.")
+    total_servers: int = Field(0, ge=0, description="Servers running at once, all users; 0 means no limit.")
+    start_timeout: Span = Field(120, ge=10, description="Longest wait for a container to report in.")
+    http_timeout: Span = Field(60, ge=5, description="Longest wait for its web server to answer.")
+    pids: int = Field(4096, ge=128, description="Processes and threads in one server.")
+
+
+class Local(_Section):
+    """The Docker engine of this machine."""
+
+    subnet: str | None = Field(
+        None, description="IPv4 range of the users' network, such as 172.30.0.0/16; default: the engine chooses."
+    )
+    hub_port: Port = Field(8081, description="Port of the hub's API on the users' network.")
+    dns: list[str] = Field(default_factory=list, description="Name servers for containers; default: this machine's.")
+
+
+class Build(_Section):
+    """How `workroom build` makes the notebook image."""
+
+    tag: str = Field("workroom/notebook:latest", min_length=1, description="Tag of the image that is built.")
+    base_image: str = Field(
+        "debian:bookworm-slim",
+        description="Base: taken from the engine, else pulled, else made from Debian's packages under this tag.",
+    )
+    rstudio: Literal["auto", "required", "off"] = Field(
+        "auto",
+        description="`auto`: RStudio Server if its package can be had; `required`: fail without it; `off`: never. `RSTUDIO` overrides it.",
+    )
+    ca_bundle: Path | Literal["auto", "none"] = Field(
+        "auto",
+        description="CA certificates for the build and the containers. `auto`: the ones this machine trusts. `CA_BUNDLE` overrides it.",
+    )
+
+
+def _default_images() -> list[Image]:
+    return [
+        Image(
+            name="notebook",
+            ref="workroom/notebook:latest",
+            title="Data science",
+            description="JupyterLab with Python, PySpark and R, RStudio, compilers and git.",
+        )
+    ]
+
+
+def _default_profiles() -> list[Profile]:
+    return [
+        Profile(name="small", title="Small", description="Explore, write, plot.", cpu=1, memory="2G"),
+        Profile(name="medium", title="Medium", description="Joins and models that fit in memory.", cpu=2, memory="4G"),
+        Profile(name="large", title="Large", description="Local Spark and wide data.", cpu=2, memory="8G"),
+        Profile(name="x-large", title="Extra large", description="When Large is not enough.", cpu=8, memory="32G"),
+    ]
+
+
+class Settings(_Section):
+    """The whole of `workroom.yaml`; every field has a default, so an empty file is valid."""
+
+    instance: Slug = Field(
+        "workroom", description="Prefix of every container, volume and network, so that two installations can share an engine."
+    )
+    title: str = Field("Workroom", min_length=1, max_length=40, description="Name shown on every page.")
+    spawner: Literal["local"] = Field("local", description="Where servers run. `local`: this machine's Docker engine.")
+    web: Web = Field(default_factory=Web)
+    auth: Auth = Field(default_factory=Auth)
+    images: list[Image] = Field(default_factory=_default_images, min_length=1, description="Images people may choose (allow-list).")
+    profiles: list[Profile] = Field(default_factory=_default_profiles, min_length=1, description="Sizes people may choose.")
+    default_profile: Slug | None = Field(None, description="Profile chosen the first time; default: the first one that fits.")
+    homes: Homes = Field(default_factory=Homes)
+    idle: Idle = Field(default_factory=Idle)
+    limits: Limits = Field(default_factory=Limits)
+    local: Local = Field(default_factory=Local)
+    build: Build = Field(default_factory=Build)
+
+    @model_validator(mode="after")
+    def _names_agree(self) -> Settings:
+        for kind, names in (
+            ("images", [i.name for i in self.images]),
+            ("profiles", [p.name for p in self.profiles]),
+        ):
+            twice = sorted({n for n in names if names.count(n) > 1})
+            if twice:
+                raise ValueError(f"{kind}: the name '{twice[0]}' is used twice; give each its own")
+        known = [i.name for i in self.images]
+        for profile in self.profiles:
+            for name in profile.images:
+                if name not in known:
+                    raise ValueError(
+                        f"profiles: '{profile.name}' offers image '{name}', which is not under 'images'; choose from {', '.join(known)}"
+                    )
+        if self.default_profile and self.default_profile not in {p.name for p in self.profiles}:
+            raise ValueError(
+                f"default_profile: '{self.default_profile}' is not a profile; choose from {', '.join(p.name for p in self.profiles)}"
+            )
+        return self

@@ -1,0 +1,1 @@
+"""One user's server: profile, request, container, URL."""
