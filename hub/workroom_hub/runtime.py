@@ -22,6 +22,21 @@ def state_folder() -> Path:
 
 
 @dataclass(frozen=True)
+class ImageFacts:
+    """What an image's labels say of it.
+
+    Attributes:
+        id: Content id of the image, `sha256:…`.
+        rstudio: Version of RStudio Server in it, or None.
+        rstudio_note: Why there is none and how to add it, or "" when there is one.
+    """
+
+    id: str
+    rstudio: str | None
+    rstudio_note: str
+
+
+@dataclass(frozen=True)
 class Runtime:
     """Facts about this machine that the hub's configuration depends on.
 
@@ -31,8 +46,7 @@ class Runtime:
         network: Name of the users' Docker network.
         cpus: Cores of this machine.
         memory: Bytes of memory of this machine.
-        rstudio: Per image reference, the RStudio Server version in it, or a
-            sentence saying why there is none; `""` as version never occurs.
+        images: What `workroom up` read from each allowed image, by reference.
     """
 
     home: Path
@@ -40,7 +54,7 @@ class Runtime:
     network: str
     cpus: int
     memory: int
-    rstudio: dict[str, str]
+    images: dict[str, ImageFacts]
 
     @classmethod
     def load(cls, home: Path) -> Runtime:
@@ -50,7 +64,8 @@ class Runtime:
             FileNotFoundError: `workroom up` has not run for this state folder.
         """
         data = json.loads((home / "runtime.json").read_text())
-        return cls(home=home, **data)
+        images = {ref: ImageFacts(**facts) for ref, facts in data.pop("images").items()}
+        return cls(home=home, images=images, **data)
 
     def save(self) -> None:
         """Write `runtime.json` in one step, so that a reader never sees half of it."""
