@@ -281,3 +281,21 @@ class Settings(_Section):
                 f"default_profile: '{self.default_profile}' is not a profile; choose from {', '.join(p.name for p in self.profiles)}"
             )
         return self
+
+
+def offered_profiles(settings: Settings, cpus: int, memory: int) -> list[Profile]:
+    """Return the profiles a machine of `cpus` cores and `memory` bytes can hold, in their order.
+
+    A list of the settings' own is checked before anything starts
+    (`config_file.check_against_machine`), so this leaves out default profiles only. A machine
+    too small for all of them gets the first one, cut down to what there is.
+    """
+    fitting = [p for p in settings.profiles if p.cpu <= cpus and p.memory <= memory]
+    if fitting:
+        return fitting
+    first = settings.profiles[0]
+    return [
+        first.model_copy(
+            update={"cpu": min(first.cpu, cpus), "memory": min(first.memory, memory)}
+        )
+    ]
