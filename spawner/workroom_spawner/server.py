@@ -1,0 +1,209 @@
+"""What every Workroom spawner shares, whatever runs the container: choice, progress, the story of a failure, usage."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from datetime import UTC, datetime
+from typing import Any, ClassVar
+
+from jupyterhub.spawner import Spawner
+from traitlets import Instance, Integer, Unicode
+
+from workroom_spawner import usage
+from workroom_spawner.errors import NotOffered
+from workroom_spawner.profiles import Catalog, Choice
+from workroom_spawner.progress import LOCAL_STAGES, Progress, Stage
+
+
+class WorkroomSpawner(Spawner):  # type: ignore[misc]
+    """A spawner with a catalog of profiles, staged progress and a memory of why it stopped."""
+
+    stages: ClassVar[Sequence[Stage]] = LOCAL_STAGES
+
+    catalog = Instance(Catalog, help="Profiles and images on offer.").tag(config=True)
+    instance = Unicode(
+        "workroom", help="Prefix of everything this installation makes. Example: `workroom`."
+    ).tag(config=True)
+    start_url = Unicode(
+        help="Where containers swap their start code. Example: `http://172.30.0.1:8081/hub/api/workroom/start`."
+    ).tag(config=True)
+    start_deadline = Integer(
+        120, help="Seconds a container may take to report in and answer. Default 120."
+    ).tag(config=True)
+    idle_after = Integer(
+        0, help="Seconds after which an idle server is stopped, to tell why it was; 0: never."
+    ).tag(config=True)
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.last_failure: dict[str, str] | None = None
+        self.choice: Choice | None = None
+        self.started_at: datetime | None = None
+        self.end_reason = ""
+        self.ssh_host_key: str | None = None
+        self.address = ""
+        self._progress: Progress | None = None
+        # Non-empty, so that the hub shows the spawn page, whose template draws `form_context`.
+        self.options_form = "workroom"
+
+    # -- what the person chooses ------------------------------------------------
+
+    @property
+    def group_names(self) -> list[str]:
+        """Names of the user's groups."""
+        return [group.name for group in self.user.groups]
+
+    def form_context(self) -> dict[str, Any]:
+        """Return what the spawn page draws: profiles, images, and why the last server ended."""
+        last = self.orm_spawner.user_options if self.orm_spawner else None
+        return {
+            **self.catalog.form(last if isinstance(last, dict) else {}, self.group_names),
+            "last_failure": self.last_failure,
+        }
+
+    def options_from_form(self, form_data: dict[str, list[Any]]) -> dict[str, str]:
+        """Check a submitted form against what is on offer.
+
+        Raises:
+            NotOffered: The form was forged, or settings changed since it was drawn.
+        """
+        # `_xsrf` is the hub's own field and has been checked by it.
+        fields = {name: values for name, values in form_data.items() if name != "_xsrf"}
+        for name, values in fields.items():
+            if len(values) != 1:
+                raise NotOffered(name, ", ".join(map(str, values)), [])
+        options = {name: values[0] for name, values in fields.items()}
+        choice = self.catalog.choose(options, self.group_names)
+        return {"profile": choice.profile.name, "image": choice.image.name}
+
+    def options_from_query(self, query_data: dict[str, list[Any]]) -> dict[str, str]:
+        """Check options given in a link the same way."""
+        return self.options_from_form(query_data)
+
+    @property
+    def profile_title(self) -> str:
+        """Title of the profile this server runs with, or ""."""
+        return self.choice.profile.title if self.choice else ""
+
+    def choose(self) -> Choice:
+        """Settle on a profile and image for this start; the API does not pass the form's check.
+
+        Raises:
+            NotOffered: Not on offer to this user.
+        """
+        self.choice = self.catalog.choose(self.user_options or {}, self.group_names)
+        self.mem_limit = self.choice.profile.memory
+        self.cpu_limit = self.choice.profile.cpu
+        return self.choice
+
+    def server_environment(self) -> dict[str, str]:
+        """Return what the container gets for its start code: the hub's variables and its limits."""
+        choice = self.choice
+        if choice is None:
+            raise RuntimeError("choose() comes first")
+        return {
+            **{name: str(value) for name, value in self.get_env().items() if value is not None},
+            "WORKROOM_PROFILE": choice.profile.name,
+            "WORKROOM_IMAGE": choice.image.name,
+            "WORKROOM_MEMORY_LIMIT": str(choice.profile.memory),
+            "WORKROOM_CPU_LIMIT": f"{choice.profile.cpu:g}",
+        }
+
+    # -- progress ----------------------------------------------------------------
+
+    def begin_progress(self) -> Progress:
+        """Return the story of the start under way, begun now if it has not."""
+        if self._progress is None:
+            self._progress = Progress(self.stages)
+        return self._progress
+
+    async def progress(self) -> AsyncIterator[dict[str, Any]]:
+        """Yield progress events, schema in `progress.py`."""
+        async for event in self.begin_progress().events():
+            yield event
+
+    # -- how it ended ------------------------------------------------------------
+
+    def remember_failure(self, message: str, detail: str = "", reason: str = "") -> None:
+        """Keep why the server failed or died, for its owner to read until the next good start."""
+        self.last_failure = {
+            "message": message,
+            "detail": detail[-4000:],
+            "when": _now().isoformat(timespec="seconds") + "Z",
+        }
+        self.end_reason = reason or message
+
+    def record_usage(self) -> None:
+        """Write the usage row of the server that just ended, once."""
+        if self.started_at is None or self.choice is None:
+            return
+        try:
+            usage.record(
+                self.db,
+                user=self.user.name,
+                server=self.name,
+                groups=self.group_names,
+                profile=self.choice.profile.name,
+                image=self.choice.image.ref,
+                start=self.started_at,
+                stop=_now(),
+                reason=self.end_reason or self._stop_reason(),
+            )
+        except Exception:
+            # A lost row must not keep a server from being stopped.
+            self.log.exception("usage row of %s could not be written", self._log_name)
+        self.started_at = None
+
+    def _stop_reason(self) -> str:
+        last = self.orm_spawner.last_activity if self.orm_spawner else None
+        idle = (_now() - last).total_seconds() if last else 0
+        return "idle" if self.idle_after and idle >= self.idle_after else "stopped"
+
+    # -- state -------------------------------------------------------------------
+
+    def get_state(self) -> dict[str, Any]:
+        """Return what must survive a restart of the hub; never a secret."""
+        state: dict[str, Any] = super().get_state()
+        if self.last_failure:
+            state["last_failure"] = self.last_failure
+        if self.started_at and self.choice:
+            state |= {
+                "address": self.address,
+                "ssh_port": 2222,
+                "ssh_host_key": self.ssh_host_key,
+                "profile": self.choice.profile.name,
+                "image": self.choice.image.name,
+                "started_at": self.started_at.isoformat(),
+            }
+        return state
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Take up what `get_state` of an earlier hub process said."""
+        super().load_state(state)
+        self.last_failure = state.get("last_failure")
+        self.address = state.get("address", "")
+        self.ssh_host_key = state.get("ssh_host_key")
+        if "started_at" in state:
+            self.started_at = datetime.fromisoformat(state["started_at"])
+            self._recall_choice(state.get("profile", ""), state.get("image", ""))
+
+    def _recall_choice(self, profile: str, image: str) -> None:
+        # Settings may have changed since; a server keeps running with what it was given.
+        known = next((p for p in self.catalog.profiles if p.name == profile), None)
+        chosen = next((i for i in self.catalog.images if i.name == image), None)
+        if known and chosen:
+            self.choice = Choice(known, chosen)
+            self.mem_limit, self.cpu_limit = known.memory, known.cpu
+
+    def clear_state(self) -> None:
+        """Forget the server, but not why it failed."""
+        super().clear_state()
+        self.address = ""
+        self.ssh_host_key = None
+        self.end_reason = ""
+        self._progress = None
+
+
+def _now() -> datetime:
+    """Return the present moment in UTC, without zone, as the hub's own tables keep it."""
+    return datetime.now(UTC).replace(tzinfo=None)

@@ -1,0 +1,147 @@
+"""The one-time start code: how a container gets its token without it ever being written down.
+
+The container is created with a code only. It swaps the code at the hub for its
+environment, token included, once, from its own address, before the start
+time-out. Any other use is refused and raised as an alarm, because somebody has
+read a code that was not theirs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import secrets
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Literal
+
+from prometheus_client import Counter
+
+Reason = Literal["unknown", "used", "expired", "address"]
+
+ALARMS = Counter(
+    "workroom_start_code_refused",
+    "Start codes refused, by reason; anything but zero wants a look",
+    ["reason"],
+)
+
+log = logging.getLogger("workroom.alarm")
+# A code stays known for this long after its life, so that a late use is told from a guess.
+_MEMORY = 3600.0
+
+
+class Refused(Exception):
+    """A start code was not accepted.
+
+    Attributes:
+        reason: `unknown`, `used`, `expired` or `address`.
+    """
+
+    def __init__(self, reason: Reason) -> None:
+        super().__init__(reason)
+        self.reason: Reason = reason
+
+
+@dataclass
+class Ticket:
+    """One issued code, of which only the hash is kept.
+
+    Attributes:
+        server: Whose it is, for the log.
+        deadline: Clock time after which it is dead, in seconds.
+        address: Asks where the container is; None while the engine does not know yet.
+        environment: What the container gets, secrets included; emptied by the swap.
+        redeemed: Done when the container has reported in; its result is the SSH host key or None.
+    """
+
+    server: str
+    deadline: float
+    address: Callable[[], Awaitable[str | None]]
+    environment: dict[str, str] = field(repr=False)
+    redeemed: asyncio.Future[str | None] = field(repr=False)
+    used: bool = False
+
+
+class StartCodes:
+    """All codes of one hub process; they do not outlive it, and neither do starts under way."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._tickets: dict[str, Ticket] = {}
+
+    def issue(
+        self,
+        server: str,
+        lifetime: float,
+        address: Callable[[], Awaitable[str | None]],
+        environment: dict[str, str],
+    ) -> tuple[str, Ticket]:
+        """Make a code good for `lifetime` seconds.
+
+        Returns:
+            The code, which must go nowhere but into the container, and its ticket.
+        """
+        self._forget()
+        code = secrets.token_urlsafe(32)
+        ticket = Ticket(
+            server,
+            self._clock() + lifetime,
+            address,
+            environment,
+            asyncio.get_running_loop().create_future(),
+        )
+        self._tickets[_digest(code)] = ticket
+        return code, ticket
+
+    def revoke(self, ticket: Ticket) -> None:
+        """End a code at once, because its server started, failed or was stopped."""
+        ticket.deadline = min(ticket.deadline, self._clock())
+        ticket.environment = {}
+
+    async def redeem(self, code: str, peer: str, ssh_host_key: str | None = None) -> dict[str, str]:
+        """Swap a code for the environment it stands for.
+
+        Args:
+            code: What the caller presents.
+            peer: IP address the connection really comes from.
+            ssh_host_key: The container's public host key, handed in with the swap.
+
+        Raises:
+            Refused: And the alarm has been raised.
+        """
+        ticket = self._tickets.get(_digest(code))
+        if ticket is None:
+            raise self._alarm("unknown", peer, "no server")
+        if ticket.used:
+            raise self._alarm("used", peer, ticket.server)
+        if self._clock() >= ticket.deadline:
+            raise self._alarm("expired", peer, ticket.server)
+        if await ticket.address() != peer:
+            # The code stays good: a thief must not be able to stop the owner from starting.
+            raise self._alarm("address", peer, ticket.server)
+        if ticket.used:  # somebody else won while the address was asked for
+            raise self._alarm("used", peer, ticket.server)
+        ticket.used = True
+        environment, ticket.environment = ticket.environment, {}
+        if not ticket.redeemed.done():
+            ticket.redeemed.set_result(ssh_host_key)
+        return environment
+
+    def _alarm(self, reason: Reason, peer: str, server: str) -> Refused:
+        ALARMS.labels(reason=reason).inc()
+        log.error("ALARM start code refused: reason=%s server=%s peer=%s", reason, server, peer)
+        return Refused(reason)
+
+    def _forget(self) -> None:
+        horizon = self._clock() - _MEMORY
+        for known in [k for k, t in self._tickets.items() if t.deadline < horizon]:
+            del self._tickets[known]
+
+
+def _digest(code: str) -> str:
+    return hashlib.sha256(code.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+START_CODES = StartCodes()
