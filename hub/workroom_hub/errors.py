@@ -1,0 +1,78 @@
+"""What can go wrong around the hub, as one tree.
+
+    WorkroomError               everything a person is shown by `workroom`
+    ├── ConfigError             workroom.yaml, or an environment variable that overrides it
+    ├── MachineError            this machine lacks something (a package, disk, a right)
+    │   ├── EngineError         the Docker engine: absent, stopped, too old
+    │   ├── NetworkError        the users' network or its firewall
+    │   └── PortTaken           another process listens where we must
+    ├── ImageError              an image can be neither built nor pulled
+    ├── ProxyError              the web proxy does not start
+    └── HubError                the hub does not start or does not answer
+        └── HubRefused          the hub answered, and said no
+
+Each carries the sentence (`message`), what to do about it (`fix`), and, where a program's own
+output helps, its last lines (`details`). None of them ever holds a secret.
+"""
+
+from __future__ import annotations
+
+
+class WorkroomError(Exception):
+    """A problem with a sentence for people.
+
+    Attributes:
+        message: What is wrong, naming the thing and its value.
+        fix: What to do now; may span lines.
+        details: Last lines of the output of what failed, or "".
+    """
+
+    def __init__(self, message: str, fix: str = "", *, details: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.fix = fix
+        self.details = details
+
+
+class ConfigError(WorkroomError):
+    """`workroom.yaml` cannot be used."""
+
+
+class MachineError(WorkroomError):
+    """This machine lacks something that Workroom needs."""
+
+
+class EngineError(MachineError):
+    """The Docker engine cannot be used."""
+
+
+class NetworkError(MachineError):
+    """The users' network, or the firewall around it, is not as it must be."""
+
+
+class PortTaken(MachineError):
+    """Another process listens on a port that Workroom needs."""
+
+
+class ImageError(WorkroomError):
+    """An image can be neither built nor pulled."""
+
+
+class ProxyError(WorkroomError):
+    """The web proxy does not start."""
+
+
+class HubError(WorkroomError):
+    """The hub does not start or does not answer."""
+
+
+class HubRefused(HubError):
+    """The hub answered a request with an error.
+
+    Attributes:
+        status: HTTP status of the answer.
+    """
+
+    def __init__(self, status: int, message: str, fix: str = "") -> None:
+        super().__init__(message, fix)
+        self.status = status
