@@ -1,0 +1,196 @@
+"""The API behind `workroom users`: make, reset, remove and list accounts.
+
+Contract (JSON, scope `admin:users`): POST `/users` makes an account, POST
+`/users/NAME/password` gives it a new password, DELETE `/users/NAME` removes
+it and keeps the home, GET `/users` lists all. Errors are
+`{"status", "message"}`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+from jupyterhub import orm
+from jupyterhub.apihandlers.base import APIHandler
+from jupyterhub.roles import assign_default_roles
+from jupyterhub.scopes import needs_scope
+from jupyterhub.utils import isoformat, maybe_future
+from tornado import web
+
+from workroom_hub.passwords import (
+    MAX_NAME,
+    LocalAuthenticator,
+    end_sessions,
+    forget_initial_password,
+    generate_password,
+)
+
+
+class _AccountsHandler(APIHandler):  # type: ignore[misc]
+    def need_passwords(self) -> LocalAuthenticator:
+        """Return the authenticator, if accounts have passwords here.
+
+        Raises:
+            web.HTTPError: 400 where people log in through a provider.
+        """
+        if isinstance(self.authenticator, LocalAuthenticator):
+            return self.authenticator
+        raise web.HTTPError(
+            400,
+            "Passwords are not used here: people sign in with "
+            f"{self.authenticator.login_service}. Add or remove them at that provider "
+            "(workroom.yaml, auth.oidc).",
+        )
+
+    def find_or_404(self, name: str) -> Any:
+        """Return the hub's user of this name, in any spelling."""
+        user = self.find_user(self.authenticator.normalize_username(name))
+        if user is None:
+            raise web.HTTPError(
+                404, f"There is no user '{name}'. See who there is with: workroom users list"
+            )
+        return user
+
+    def answer(self, status: int, body: Any) -> None:
+        """Finish with JSON."""
+        self.set_status(status)
+        self.finish(json.dumps(body))
+
+
+class AccountListHandler(_AccountsHandler):
+    """All accounts."""
+
+    @needs_scope("admin:users")  # type: ignore[untyped-decorator]
+    async def get(self) -> None:
+        """List every account, by name."""
+        users = self.db.query(orm.User).order_by(orm.User.name)
+        self.answer(
+            200,
+            [
+                {
+                    "name": user.name,
+                    "admin": bool(user.admin),
+                    "created": isoformat(user.created),
+                    "last_activity": isoformat(user.last_activity),
+                    "servers": sum(server.server is not None for server in user._orm_spawners),
+                }
+                for user in users
+            ],
+        )
+
+    @needs_scope("admin:users")  # type: ignore[untyped-decorator]
+    async def post(self) -> None:
+        """Make an account with a generated password, which only this answer ever shows."""
+        authenticator = self.need_passwords()
+        name, admin = self._asked_for()
+        if admin and not self.current_user.admin and self.current_user.kind != "service":
+            raise web.HTTPError(403, "Only admins can make admins.")
+        if self.find_user(name) is not None:
+            raise web.HTTPError(
+                409,
+                f"There is already a user '{name}'. "
+                f"For a new password: workroom users reset {name}",
+            )
+        user = self.user_from_username(name)
+        user.admin = admin
+        assign_default_roles(self.db, entity=user)
+        self.db.commit()
+        password = generate_password()
+        try:
+            await maybe_future(authenticator.add_user(user))
+            await authenticator.set_password(name, password)
+        except BaseException:
+            self.users.delete(user)  # never half an account
+            raise
+        self.log.info("%s made the account %s", self.current_user.name, name)
+        self.answer(201, {"name": name, "password": password, "admin": admin})
+
+    def _asked_for(self) -> tuple[str, bool]:
+        body = self.get_json_body()
+        if not isinstance(body, dict) or set(body) - {"name", "admin"}:
+            raise web.HTTPError(400, 'Send a JSON object such as {"name": "ann", "admin": false}.')
+        name, admin = body.get("name"), body.get("admin", False)
+        if not isinstance(name, str) or not isinstance(admin, bool):
+            raise web.HTTPError(400, "name: a text is needed; admin: true or false.")
+        name = self.authenticator.normalize_username(name)
+        if not self.authenticator.validate_username(name):
+            raise web.HTTPError(
+                400,
+                f"name: '{name[:40]}' cannot be a user name. Use 1 to {MAX_NAME} printable "
+                "characters without spaces, commas and slashes, and not only dots.",
+            )
+        return name, admin
+
+
+class AccountPasswordHandler(_AccountsHandler):
+    """The password of one account."""
+
+    @needs_scope("admin:users")  # type: ignore[untyped-decorator]
+    async def post(self, name: str) -> None:
+        """Give the account a new generated password and sign the person out everywhere."""
+        authenticator = self.need_passwords()
+        user = self.find_or_404(name)
+        if user.admin and not self.current_user.admin and self.current_user.kind != "service":
+            raise web.HTTPError(403, "Only admins can reset the password of an admin.")
+        password = generate_password()
+        await authenticator.set_password(user.name, password)
+        end_sessions(self.db, user)
+        forget_initial_password(user.name)
+        self.log.info("%s reset the password of %s", self.current_user.name, user.name)
+        self.answer(200, {"name": user.name, "password": password})
+
+
+class AccountHandler(_AccountsHandler):
+    """One account."""
+
+    @needs_scope("admin:users")  # type: ignore[untyped-decorator]
+    async def delete(self, name: str) -> None:
+        """Remove the account: stop the servers, forget the password, keep the home."""
+        user = self.find_or_404(name)
+        if user.name == self.current_user.name and self.current_user.kind == "user":
+            raise web.HTTPError(400, "You cannot remove yourself. Ask another admin.")
+        await self._stop_servers(user)
+        end_sessions(self.db, user)
+        await maybe_future(self.authenticator.delete_user(user))
+        await user.delete_spawners()
+        removed = user.name
+        self.users.delete(user)
+        forget_initial_password(removed)
+        self.log.info("%s removed the account %s", self.current_user.name, removed)
+        self.set_status(204)
+        self.finish()
+
+    async def _stop_servers(self, user: Any) -> None:
+        """Stop what runs, cancel what starts, and wait for the end of both."""
+        for server_name, spawner in list(user.spawners.items()):
+            started = spawner.active
+            if spawner.pending == "spawn" and spawner._spawn_future:
+                spawner._spawn_future.cancel()
+            await _settled(spawner)
+            if started and not spawner.pending:
+                # Also after a cancelled start, which may have left a container behind.
+                await self.stop_single_user(user, server_name)
+                await _settled(spawner)
+            if spawner.active:
+                raise web.HTTPError(
+                    409,
+                    f"A server of '{user.name}' is still stopping. "
+                    "Nothing was removed; try again in a minute.",
+                )
+
+
+async def _settled(spawner: Any, seconds: float = 60) -> None:
+    """Wait until nothing is pending on a server, or the time is up."""
+    for _ in range(int(seconds * 10)):
+        if not spawner.pending:
+            return
+        await asyncio.sleep(0.1)
+
+
+handlers: list[tuple[str, type[_AccountsHandler]]] = [
+    (r"/api/workroom/users", AccountListHandler),
+    (r"/api/workroom/users/([^/]+)/password", AccountPasswordHandler),
+    (r"/api/workroom/users/([^/]+)", AccountHandler),
+]
