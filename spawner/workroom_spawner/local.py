@@ -23,13 +23,13 @@ from workroom_spawner.errors import (
     from_engine,
 )
 from workroom_spawner.requests import ServerSpec, container_request
-from workroom_spawner.server import WorkroomSpawner, _now
+from workroom_spawner.server import WorkroomServer, _now
 from workroom_spawner.startcode import START_CODES, Ticket
 
 _LOG_LINES = 15
 
 
-class LocalSpawner(WorkroomSpawner, DockerSpawner):  # type: ignore[misc]
+class LocalSpawner(WorkroomServer, DockerSpawner):  # type: ignore[misc]
     """Starts, watches and stops containers; `start` reads as the story of one."""
 
     network_name = Unicode(help="The users' network, made by `workroom up`.").tag(config=True)

@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime
 from typing import Any, ClassVar
 
-from jupyterhub.spawner import Spawner
 from traitlets import Instance, Integer, Unicode
+from traitlets.config import LoggingConfigurable
 
 from workroom_spawner import usage
 from workroom_spawner.errors import NotOffered
@@ -15,8 +15,8 @@ from workroom_spawner.profiles import Catalog, Choice
 from workroom_spawner.progress import LOCAL_STAGES, Progress, Stage
 
 
-class WorkroomSpawner(Spawner):  # type: ignore[misc]
-    """A spawner with a catalog of profiles, staged progress and a memory of why it stopped."""
+class WorkroomServer(LoggingConfigurable):  # type: ignore[misc]
+    """Mixed into a Spawner: a catalog of profiles, staged progress, a memory of why it stopped."""
 
     stages: ClassVar[Sequence[Stage]] = LOCAL_STAGES
 

@@ -1,0 +1,95 @@
+"""WorkroomHub: JupyterHub with our pages and API, that keeps what runs when it starts.
+
+    python -m workroom_hub.app -f jupyterhub_config.py
+"""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import docker
+from jupyterhub.app import JupyterHub
+from jupyterhub.user import User
+from jupyterhub.utils import AnyTimeoutError
+from tornado.web import StaticFileHandler
+
+from workroom_hub import accounts, start_handler
+from workroom_spawner.requests import LABEL
+
+STATIC = Path(__file__).parent / "static"
+
+
+_wait_up = User._wait_up
+
+
+async def _keep_unreachable(self: Any, spawner: Any) -> Any:
+    """Wait for a server that is being started; a server found running at start-up is kept.
+
+    JupyterHub 6.1.1 stops a server that does not answer within `http_timeout` while the hub
+    starts, even if its spawner says it runs. A busy machine must not cost people their work.
+    """
+    if not spawner._check_pending:
+        return await _wait_up(self, spawner)
+    try:
+        return await spawner.server.wait_up(http=True, timeout=5, extra_path="api")
+    except AnyTimeoutError:
+        self.log.warning("%s runs but does not answer yet; kept", spawner._log_name)
+        return spawner
+    finally:
+        spawner._waiting_for_response = False
+
+
+class WorkroomHub(JupyterHub):  # type: ignore[misc]
+    """JupyterHub with Workroom's handlers; removes containers that no server owns at start."""
+
+    name = "workroom-hub"
+
+    def init_handlers(self) -> None:
+        """Put our handlers before JupyterHub's catch-all ones."""
+        super().init_handlers()
+        ours = [
+            *start_handler.handlers,
+            *accounts.handlers,
+            (r"/workroom-static/(.*)", StaticFileHandler, {"path": str(STATIC)}),
+        ]
+        self.handlers[:0] = self.add_url_prefix(self.hub_prefix, ours)
+
+    async def init_spawners(self) -> None:
+        """Adopt running servers, reachable or not."""
+        User._wait_up = _keep_unreachable
+        await super().init_spawners()
+
+    async def start(self) -> None:
+        """Start, then clear away what an earlier hub left half-made."""
+        await super().start()
+        try:
+            await self.remove_orphans()
+        except Exception:
+            self.log.exception("orphaned containers could not be looked for; next start tries again")
+
+    async def remove_orphans(self) -> None:
+        """Remove containers of this installation whose server the hub does not know as active."""
+        instance = self.config.LocalSpawner.instance
+        client = docker.APIClient(version="auto", timeout=60)
+        found = await asyncio.to_thread(
+            client.containers, all=True, filters={"label": f"{LABEL}.instance={instance}"}
+        )
+        for container in found:
+            labels = container["Labels"]
+            user, server = labels[f"{LABEL}.user"], labels[f"{LABEL}.server"]
+            if not self._is_active(user, server):
+                self.log.warning("removing orphaned container %s", container["Names"][0])
+                await asyncio.to_thread(client.remove_container, container["Id"], force=True)
+
+    def _is_active(self, user_name: str, server: str) -> bool:
+        # UserDict looks up names in the database; `get` would not.
+        user = self.users[user_name] if user_name in self.users else None
+        return user is not None and server in user.spawners and user.spawners[server].active
+
+
+main = WorkroomHub.launch_instance
+
+if __name__ == "__main__":
+    main()

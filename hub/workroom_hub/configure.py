@@ -1,0 +1,203 @@
+"""Settings and machine facts → JupyterHub's configuration. Pure: one function a concern, no I/O.
+
+`jupyterhub_config.py` calls `configure`; tests call `build` on a bare `Config()`.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from traitlets.config import Config
+
+from workroom_hub import __version__, auth
+from workroom_hub.runtime import Runtime
+from workroom_hub.settings import Settings, offered_profiles
+from workroom_spawner.local import LocalSpawner
+from workroom_spawner.profiles import Catalog, Image, Profile
+
+TEMPLATES = Path(__file__).parent / "templates"
+CLI_SERVICE = "workroom-cli"
+CULLER_SERVICE = "idle-culler"
+
+
+def build(settings: Settings, runtime: Runtime, c: Config) -> Config:
+    """Fill `c` for this installation and return it."""
+    _web(settings, runtime, c)
+    _database(runtime, c)
+    _proxy(settings, runtime, c)
+    _pages(settings, c)
+    _spawner(settings, runtime, c)
+    _services(settings, runtime, c)
+    _roles(settings, c)
+    auth.configure_auth(settings, runtime, c)
+    return c
+
+
+def public_url(settings: Settings) -> str:
+    """Return the address people type, without a slash at the end."""
+    if settings.web.public_url:
+        return settings.web.public_url.rstrip("/")
+    return f"http://{_shown_host(settings)}:{settings.web.port}"
+
+
+def _shown_host(settings: Settings) -> str:
+    web = settings.web
+    if web.isolation == "subdomain":
+        return web.domain or "localhost"
+    # Cookies and `*.localhost` agree on the name; an address would log people in twice.
+    return "localhost" if web.host in ("127.0.0.1", "::1", "0.0.0.0", "::") else web.host  # noqa: S104
+
+
+def hub_api_url(settings: Settings, runtime: Runtime) -> str:
+    """Return where servers and services of this machine reach the hub's API."""
+    return f"http://{runtime.gateway}:{settings.local.hub_port}/hub/api"
+
+
+def _web(settings: Settings, runtime: Runtime, c: Config) -> None:
+    c.JupyterHub.bind_url = f"http://{settings.web.host}:{settings.web.port}"
+    c.JupyterHub.hub_bind_url = f"http://{runtime.gateway}:{settings.local.hub_port}"
+    c.JupyterHub.hub_connect_url = f"http://{runtime.gateway}:{settings.local.hub_port}"
+    if settings.web.isolation == "subdomain":
+        c.JupyterHub.subdomain_host = public_url(settings)
+    else:
+        c.JupyterHub.public_url = public_url(settings) + "/"
+    if urlsplit(public_url(settings)).scheme == "https":
+        c.JupyterHub.tornado_settings = {"cookie_options": {"secure": True}}
+
+
+def _database(runtime: Runtime, c: Config) -> None:
+    c.JupyterHub.db_url = f"sqlite:///{runtime.home / 'hub.sqlite'}"
+    c.JupyterHub.cookie_secret = bytes.fromhex(runtime.secret("cookie-secret"))
+    c.JupyterHub.config_file = ""
+
+
+def _proxy(settings: Settings, runtime: Runtime, c: Config) -> None:
+    # A process of its own: the hub can restart under running users.
+    c.ConfigurableHTTPProxy.should_start = False
+    c.ConfigurableHTTPProxy.api_url = f"http://127.0.0.1:{settings.web.proxy_api_port}"
+    c.ConfigurableHTTPProxy.auth_token = runtime.secret("proxy-token")
+    c.JupyterHub.cleanup_servers = False
+    c.JupyterHub.cleanup_proxy = False
+
+
+def _pages(settings: Settings, c: Config) -> None:
+    c.JupyterHub.template_paths = [str(TEMPLATES)]
+    c.JupyterHub.template_vars = {
+        "workroom_title": settings.title,
+        "workroom_version": __version__,
+        "named_server_limit": settings.limits.named_servers,
+    }
+    c.JupyterHub.default_url = "/hub/home"
+    c.JupyterHub.allow_named_servers = settings.limits.named_servers > 0
+    c.JupyterHub.named_server_limit_per_user = settings.limits.named_servers
+    c.JupyterHub.active_server_limit = settings.limits.total_servers
+
+
+def catalog(settings: Settings, runtime: Runtime) -> Catalog:
+    """Return what is on offer on this machine."""
+    images = []
+    for image in settings.images:
+        facts = runtime.images.get(image.ref)
+        images.append(
+            Image(
+                image.name,
+                image.ref,
+                image.title,
+                image.description,
+                facts.rstudio if facts else None,
+                facts.rstudio_note if facts else "",
+            )
+        )
+    everything = tuple(image.name for image in images)
+    profiles = tuple(
+        Profile(
+            p.name,
+            p.title,
+            p.description,
+            p.cpu,
+            p.memory,
+            p.gpu,
+            tuple(p.images) or everything,
+            tuple(p.groups),
+        )
+        for p in offered_profiles(settings, runtime.cpus, runtime.memory)
+    )
+    return Catalog(
+        profiles,
+        tuple(images),
+        runtime.cpus,
+        runtime.memory,
+        settings.default_profile or profiles[0].name,
+    )
+
+
+def _spawner(settings: Settings, runtime: Runtime, c: Config) -> None:
+    c.JupyterHub.spawner_class = LocalSpawner
+    # Storms wait for their turn in the engine; nobody is told to come back later.
+    c.JupyterHub.concurrent_spawn_limit = 0
+    # Traffic through the proxy is not activity: an idle editor polls for ever.
+    c.JupyterHub.last_activity_interval = 0
+    spawner = c.LocalSpawner
+    spawner.catalog = catalog(settings, runtime)
+    spawner.instance = settings.instance
+    spawner.network_name = runtime.network
+    spawner.start_url = f"{hub_api_url(settings, runtime)}/workroom/start"
+    spawner.start_deadline = settings.limits.start_timeout
+    # Our own deadline speaks first; the hub's is the net below it.
+    spawner.start_timeout = settings.limits.start_timeout + 60
+    spawner.http_timeout = settings.limits.http_timeout
+    spawner.poll_interval = 10
+    spawner.pids_limit = settings.limits.pids
+    spawner.shared_data = str(settings.homes.shared_data or "")
+    spawner.dns = list(settings.local.dns)
+    spawner.idle_after = settings.idle.stop_after
+    spawner.default_url = "/lab"
+    spawner.environment = {"JUPYTERHUB_ACTIVITY_INTERVAL": "60"}
+
+
+def _services(settings: Settings, runtime: Runtime, c: Config) -> None:
+    services: list[dict[str, object]] = [
+        {"name": CLI_SERVICE, "api_token": runtime.secret("cli-token")}
+    ]
+    if settings.idle.stop_after or settings.idle.max_age:
+        services.append({"name": CULLER_SERVICE, "command": _culler(settings)})
+    c.JupyterHub.services = services
+
+
+def _culler(settings: Settings) -> list[str]:
+    # The kernel ends it with the hub, even after kill -9, or it would live on as an orphan.
+    command = ["setpriv", "--pdeathsig", "TERM"]
+    command += [sys.executable, "-m", "jupyterhub_idle_culler"]
+    command.append(f"--timeout={settings.idle.stop_after or 10 * 365 * 86400}")
+    command.append(f"--cull-every={settings.idle.check_every}")
+    if settings.idle.max_age:
+        command.append(f"--max-age={settings.idle.max_age}")
+    return command
+
+
+def _roles(settings: Settings, c: Config) -> None:
+    roles: list[dict[str, object]] = [
+        {
+            "name": CLI_SERVICE,
+            "scopes": [
+                "admin:users",
+                "admin:servers",
+                "admin:server_state",
+                "list:users",
+                "read:hub",
+                "shutdown",
+            ],
+            "services": [CLI_SERVICE],
+        }
+    ]
+    if settings.idle.stop_after or settings.idle.max_age:
+        roles.append(
+            {
+                "name": CULLER_SERVICE,
+                "scopes": ["list:users", "read:users:activity", "read:servers", "delete:servers"],
+                "services": [CULLER_SERVICE],
+            }
+        )
+    c.JupyterHub.load_roles = roles
