@@ -82,9 +82,9 @@ class AccountListHandler(_AccountsHandler):
 
     @needs_scope("admin:users")  # type: ignore[untyped-decorator]
     async def post(self) -> None:
-        """Make an account with a generated password, which only this answer ever shows."""
+        """Make an account; its password, generated or given, is in this answer only."""
         authenticator = self.need_passwords()
-        name, admin = self._asked_for()
+        name, admin, password = self._asked_for()
         if admin and not self.current_user.admin and self.current_user.kind != "service":
             raise web.HTTPError(403, "Only admins can make admins.")
         if self.find_user(name) is not None:
@@ -93,11 +93,12 @@ class AccountListHandler(_AccountsHandler):
                 f"There is already a user '{name}'. "
                 f"For a new password: workroom users reset {name}",
             )
+        if reason := authenticator.why_refused(name, password):
+            raise web.HTTPError(400, f"password: {reason}")
         user = self.user_from_username(name)
         user.admin = admin
         assign_default_roles(self.db, entity=user)
         self.db.commit()
-        password = generate_password()
         try:
             await maybe_future(authenticator.add_user(user))
             await authenticator.set_password(name, password)
@@ -107,12 +108,14 @@ class AccountListHandler(_AccountsHandler):
         self.log.info("%s made the account %s", self.current_user.name, name)
         self.answer(201, {"name": name, "password": password, "admin": admin})
 
-    def _asked_for(self) -> tuple[str, bool]:
+    def _asked_for(self) -> tuple[str, bool, str]:
         body = self.get_json_body()
-        if not isinstance(body, dict) or set(body) - {"name", "admin"}:
+        if not isinstance(body, dict) or set(body) - {"name", "admin", "password"}:
             raise web.HTTPError(400, 'Send a JSON object such as {"name": "ann", "admin": false}.')
         name, admin = body.get("name"), body.get("admin", False)
-        if not isinstance(name, str) or not isinstance(admin, bool):
+        # `workroom up` saves the first admin's password before it asks for the account.
+        password = body.get("password") or generate_password()
+        if not (isinstance(name, str) and isinstance(admin, bool) and isinstance(password, str)):
             raise web.HTTPError(400, "name: a text is needed; admin: true or false.")
         name = self.authenticator.normalize_username(name)
         if not self.authenticator.validate_username(name):
@@ -121,7 +124,7 @@ class AccountListHandler(_AccountsHandler):
                 f"name: '{name[:40]}' cannot be a user name. Use 1 to {MAX_NAME} printable "
                 "characters without spaces, commas and slashes, and not only dots.",
             )
-        return name, admin
+        return name, admin, password
 
 
 class AccountPasswordHandler(_AccountsHandler):

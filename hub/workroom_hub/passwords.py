@@ -8,12 +8,10 @@ and gives every failed log-in the same answer in the same time.
 from __future__ import annotations
 
 import asyncio
-import json
 import secrets
 import unicodedata
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 import bcrypt
@@ -25,7 +23,22 @@ from nativeauthenticator.orm import UserInfo
 from tornado import web
 from traitlets import Bool, Integer, default
 
-from workroom_hub.runtime import state_folder, write_private
+from workroom_hub.initial_password import (
+    forget_initial_password,
+    generate_password,
+    load_initial_password,
+    save_initial_password,
+)
+
+__all__ = [
+    "LocalAuthenticator",
+    "PasswordRefused",
+    "end_sessions",
+    "forget_initial_password",
+    "generate_password",
+    "load_initial_password",
+    "save_initial_password",
+]
 
 MIN_LENGTH = 10
 MAX_BYTES = 72  # bcrypt reads no further, so anything longer is refused instead of cut
@@ -33,17 +46,9 @@ MAX_NAME = 200
 MAX_COUNTED_NAMES = 10_000
 MAX_WAITING = 64
 
-# No 0/o, 1/l/i: a password that is read out or typed off a screen.
-_READABLE = "abcdefghjkmnpqrstuvwxyz23456789"
-
 
 class PasswordRefused(ValueError):
     """A new password breaks a rule; the text says which."""
-
-
-def generate_password() -> str:
-    """Return a password of four readable groups, 79 bits of chance, such as `k7mp-x2wd-…`."""
-    return "-".join("".join(secrets.choice(_READABLE) for _ in range(4)) for _ in range(4))
 
 
 class LocalAuthenticator(NativeAuthenticator):  # type: ignore[misc]
@@ -188,29 +193,6 @@ def end_sessions(db: Any, user: Any) -> None:
         if token.session_id:
             db.delete(token)
     db.commit()
-
-
-def save_initial_password(name: str, password: str, home: Path | None = None) -> Path:
-    """Keep the first admin's generated password where `workroom up` can show it again."""
-    path = (home or state_folder()) / "initial-password"
-    write_private(path, json.dumps({"name": name, "password": password}) + "\n")
-    return path
-
-
-def load_initial_password(home: Path | None = None) -> tuple[str, str] | None:
-    """Return the first admin's name and password while they are still the generated ones."""
-    try:
-        data = json.loads(((home or state_folder()) / "initial-password").read_text())
-        return str(data["name"]), str(data["password"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-
-
-def forget_initial_password(name: str, home: Path | None = None) -> None:
-    """Remove the saved password if it is the one of `name`: it is no longer true."""
-    saved = load_initial_password(home)
-    if saved and saved[0] == name:
-        ((home or state_folder()) / "initial-password").unlink(missing_ok=True)
 
 
 class PasswordLoginHandler(LoginHandler):  # type: ignore[misc]

@@ -1,0 +1,291 @@
+"""`workroom`: the platform from a terminal.
+
+Modules that a command needs are imported inside it, so that each command starts at once.
+"""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from workroom_hub.errors import WorkroomError
+
+if TYPE_CHECKING:
+    from workroom_hub.machine.hub import HubApi
+    from workroom_hub.machine.stack import Stack
+
+app = typer.Typer(
+    name="workroom",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    help="""Workroom: a notebook platform for data teams, on this machine.
+
+Settings come from `workroom.yaml` here (or `$WORKROOM_CONFIG`); state lives in `.workroom/`
+here (or `$WORKROOM_HOME`).
+
+Examples:
+
+* `workroom up` — start everything; prints where to log in
+* `workroom users add ann` — an account for Ann; prints her password
+* `workroom status` — what runs, and how much memory it uses
+* `workroom doctor` — what is wrong with this machine, and how to fix it
+""",
+)
+users = typer.Typer(no_args_is_help=True, help="Accounts of people who log in with a password.")
+config = typer.Typer(no_args_is_help=True, help="The settings file, workroom.yaml.")
+app.add_typer(users, name="users")
+app.add_typer(config, name="config")
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+
+
+@app.command()
+def up() -> None:
+    """Start everything that is not running yet, and print where to log in.
+
+    The first time this builds the image, which takes minutes. Doing it again is quick and
+    harmless: what runs as the settings say is left alone, and so are people's servers. It can be
+    interrupted at any time and run again.
+    """
+    from workroom_hub.machine import up as command
+
+    command.up(_stack())
+
+
+@app.command()
+def down(
+    purge: Annotated[
+        bool, typer.Option("--purge", help="Remove people's homes, the image and all state too.")
+    ] = False,
+    yes: Yes = False,
+) -> None:
+    """Stop everything. People's homes stay, unless `--purge` says otherwise."""
+    from workroom_hub.machine import down as command
+
+    stack = _stack()
+    if purge and not yes:
+        _confirm(
+            f"This removes every home and every account of '{stack.settings.instance}' for ever. "
+            "Go on?"
+        )
+    command.down(stack, purge=purge)
+
+
+@app.command()
+def status(json: Json = False) -> None:
+    """Show what runs: hub, proxy, engine, images and each person's server."""
+    from workroom_hub.machine import status as command
+
+    facts = command.collect(_stack(quiet=True))
+    if json:
+        _print_json(facts)
+    else:
+        command.show(facts)
+
+
+@app.command()
+def doctor(json: Json = False) -> None:
+    """Check this machine; each line is ok, or says what to do. Exit code 1 if something is wrong."""
+    from workroom_hub.machine import doctor as command
+
+    checks = command.run()
+    if json:
+        _print_json([check.as_dict() for check in checks])
+    else:
+        command.show(checks)
+    if any(check.state == "failed" for check in checks):
+        raise typer.Exit(1)
+
+
+@app.command()
+def logs(
+    what: Annotated[
+        str, typer.Argument(help="hub, proxy, build, a user (ann), or a user's server (ann/gpu).")
+    ] = "hub",
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on as lines arrive.")] = False,
+    lines: Annotated[int, typer.Option("--lines", "-n", min=1, help="How many lines.")] = 100,
+) -> None:
+    """Show the log of the hub, of the proxy, or of somebody's server.
+
+    Examples: `workroom logs -f`, `workroom logs proxy`, `workroom logs ann`,
+    `workroom logs ann/gpu -n 20`.
+    """
+    from workroom_hub.machine import logs as command
+
+    command.show(_stack(quiet=True), what, lines=lines, follow=follow)
+
+
+@app.command()
+def build() -> None:
+    """Build the notebook image; quick when nothing changed. `workroom up` does it too."""
+    from workroom_hub.machine import engine, images
+
+    stack = _stack()
+    stack.prepare_home()
+    with stack.report.step("Docker engine") as step:
+        engine.ensure(stack.home, step)
+    images.build(stack)
+
+
+@users.command("add")
+def users_add(
+    name: Annotated[str, typer.Argument(help="What the person types to log in.")],
+    admin: Annotated[bool, typer.Option("--admin", help="May manage users and servers.")] = False,
+    json: Json = False,
+) -> None:
+    """Make an account and print its password, once."""
+    made = _hub().call("POST", "workroom/users", {"name": name, "admin": admin})
+    _print_password(made, "made", json=json)
+
+
+@users.command("reset")
+def users_reset(name: str, json: Json = False) -> None:
+    """Give an account a new password and print it, once."""
+    made = _hub().call("POST", f"workroom/users/{_quoted(name)}/password")
+    _print_password(made, "has a new password", json=json)
+
+
+@users.command("remove")
+def users_remove(name: str, yes: Yes = False) -> None:
+    """Remove an account and stop its servers; the home stays."""
+    if not yes:
+        _confirm(f"This stops every server of '{name}' and removes the account. Go on?")
+    _hub().call("DELETE", f"workroom/users/{_quoted(name)}", timeout=180)
+    print(f"Removed '{name}'. The home is kept.")
+
+
+@users.command("list")
+def users_list(json: Json = False) -> None:
+    """List the accounts."""
+    found = _hub().call("GET", "workroom/users")
+    if json:
+        _print_json(found)
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("User", "Admin", "Servers", "Last seen")
+    for user in found:
+        seen = (user["last_activity"] or "never").replace("T", " ")[:16]
+        table.add_row(user["name"], "yes" if user["admin"] else "", str(user["servers"]), seen)
+    Console().print(table)
+
+
+@config.command("check")
+def config_check(
+    file: Annotated[Path | None, typer.Argument(help="The file; default: the one in use.")] = None,
+) -> None:
+    """Check the settings file and say what is wrong, by line and field."""
+    import os
+
+    from workroom_hub import config_file
+
+    settings = config_file.load(file)
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    config_file.check_against_machine(settings, os.cpu_count() or 1, memory)
+    found = config_file.config_path(file)
+    print(f"{found}: ok" if found else "There is no workroom.yaml here: the defaults apply.")
+
+
+@config.command("docs", hidden=True)
+def config_docs() -> None:
+    """Print docs/settings.md."""
+    from workroom_hub import settings_docs
+
+    print(settings_docs.page(), end="")
+
+
+def _stack(*, quiet: bool = False) -> Stack:
+    from workroom_hub.machine.stack import Stack
+
+    return Stack.load(quiet=quiet)
+
+
+def _hub() -> HubApi:
+    from workroom_hub.machine.hub import HubApi
+
+    return HubApi.of(_stack(quiet=True))
+
+
+def _quoted(name: str) -> str:
+    from urllib.parse import quote
+
+    return quote(name, safe="")
+
+
+def _print_json(value: Any) -> None:
+    import json
+
+    print(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def _print_password(made: dict[str, Any], what: str, *, json: bool) -> None:
+    if json:
+        import json as encoder
+
+        print(encoder.dumps({"name": made["name"], "password": made["password"]}))
+        return
+    print(f"The account '{made['name']}' {what}. Hand the password over privately:")
+    print(f"User: {made['name']}\nPassword: {made['password']}")
+
+
+def _confirm(question: str) -> None:
+    if not sys.stdin.isatty():
+        raise WorkroomError("This needs a yes, and there is no terminal to ask.", "Add --yes.")
+    typer.confirm(question, abort=True)
+
+
+def main() -> None:
+    """Run a command; people see sentences, the log has the traceback."""
+    from workroom_hub.machine.console import print_error
+
+    try:
+        app()
+    except WorkroomError as error:
+        _log_traceback()
+        print_error(error)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        print("\nInterrupted. Run the same command again: it goes on.", file=sys.stderr)
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(141)
+    except Exception as error:
+        log = _log_traceback()
+        print_error(
+            WorkroomError(
+                f"Something unexpected happened ({type(error).__name__}).",
+                f"The details are in {log}; `workroom doctor` may know more."
+                if log
+                else "Run `workroom doctor`.",
+            )
+        )
+        sys.exit(70)
+
+
+def _log_traceback() -> Path | None:
+    """Add the current traceback to `workroom.log`, if the state folder exists."""
+    from workroom_hub.runtime import state_folder
+
+    log = state_folder() / "workroom.log"
+    try:
+        with log.open("a") as file:
+            log.chmod(0o600)
+            file.write(f"--- {datetime.now().astimezone().isoformat()} {sys.argv[1:]}\n")
+            file.write(traceback.format_exc())
+    except OSError:
+        return None
+    return log
+
+
+if __name__ == "__main__":
+    main()

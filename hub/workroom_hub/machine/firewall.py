@@ -1,0 +1,230 @@
+"""What users' containers may reach of this machine: the hub's API, and nothing else.
+
+A bridge network lets a container connect to every port of every address of its host. One chain
+of our own in `INPUT`, for packets that come in on the users' bridge, lets replies and the hub's
+port through and refuses the rest; one rule in `DOCKER-USER` drops the cloud's metadata service
+(169.254.0.0/16). The network has no IPv6, and what might come in over link-local addresses is
+refused as well. `rules` is pure; the rest applies it in one `iptables-restore` each.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import ipaddress
+import os
+import shutil
+import socket
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+from workroom_hub.errors import NetworkError
+from workroom_hub.machine.network import UsersNetwork
+
+_METADATA = "169.254.0.0/16"
+
+
+@dataclass(frozen=True)
+class Rules:
+    """Rules of one instance.
+
+    Attributes:
+        chain: Name of our chain.
+        bridge: Interface of the users' network.
+        ipv4: Our chain's rules, as arguments of `iptables -A CHAIN`.
+    """
+
+    chain: str
+    bridge: str
+    ipv4: tuple[str, ...]
+
+
+def chain_name(instance: str) -> str:
+    """Return the chain of an instance: at most 28 characters, unlike any other's."""
+    if len(instance) <= 19:
+        return f"WORKROOM-{instance}"
+    return f"WORKROOM-{instance[:10]}-{hashlib.sha256(instance.encode()).hexdigest()[:8]}"
+
+
+def rules(instance: str, network: UsersNetwork, hub_port: int, dns: tuple[str, ...] = ()) -> Rules:
+    """Return the rules for an instance.
+
+    Args:
+        instance: Name of the instance.
+        network: The users' network.
+        hub_port: Port of the hub's API at the gateway address.
+        dns: Name servers that are addresses of this very machine.
+    """
+    allowed = [
+        "-m conntrack --ctstate ESTABLISHED,RELATED -j ACCEPT",
+        f"-d {network.gateway}/32 -p tcp -m tcp --dport {hub_port} -j ACCEPT",
+    ]
+    for server in dns:
+        allowed += [
+            f"-d {server}/32 -p udp -m udp --dport 53 -j ACCEPT",
+            f"-d {server}/32 -p tcp -m tcp --dport 53 -j ACCEPT",
+        ]
+    allowed.append("-j REJECT --reject-with icmp-port-unreachable")
+    return Rules(chain_name(instance), network.bridge, tuple(allowed))
+
+
+def apply(wanted: Rules) -> None:
+    """Put the rules in force. Doing it again changes nothing.
+
+    Raises:
+        NetworkError: iptables is absent or refuses.
+    """
+    _restore("iptables-restore", wanted.chain, wanted.ipv4)
+    _jump_first("iptables", wanted)
+    metadata = _metadata(wanted.bridge)
+    if not _runs(["iptables", "-w", "-C", "DOCKER-USER", *metadata]):
+        _run(["iptables", "-w", "-I", "DOCKER-USER", "1", *metadata])
+    if _has_ipv6():
+        _restore("ip6tables-restore", wanted.chain, ("-j REJECT",))
+        _jump_first("ip6tables", wanted)
+
+
+def in_force(wanted: Rules) -> bool | None:
+    """Return whether the rules are in force; None if that cannot be seen (not root)."""
+    if os.geteuid() != 0 or not shutil.which("iptables"):
+        return None
+    inputs = _output(["iptables", "-w", "-S", "INPUT"]).splitlines()
+    ours = f"-A INPUT -i {wanted.bridge} -j {wanted.chain}"
+    rules_there = [
+        line.removeprefix(f"-A {wanted.chain} ")
+        for line in _output(["iptables", "-w", "-S", wanted.chain]).splitlines()
+        if line.startswith("-A ")
+    ]
+    return (
+        next((line for line in inputs if line.startswith("-A ")), "") == ours
+        and len(rules_there) == len(wanted.ipv4)
+        and rules_there[-1].startswith("-j REJECT")
+        and _runs(["iptables", "-w", "-C", "DOCKER-USER", *_metadata(wanted.bridge)])
+    )
+
+
+def remove(instance: str, bridge: str) -> bool:
+    """Remove what `apply` made.
+
+    Returns:
+        True if there was something.
+    """
+    if os.geteuid() != 0 or not shutil.which("iptables"):
+        return False
+    chain, found = chain_name(instance), False
+    for program in ("iptables", "ip6tables"):
+        if not shutil.which(program):
+            continue
+        while _runs([program, "-w", "-D", "INPUT", "-i", bridge, "-j", chain]):
+            found = True
+        if _runs([program, "-w", "-F", chain]):
+            found = _runs([program, "-w", "-X", chain]) or found
+    while _runs(["iptables", "-w", "-D", "DOCKER-USER", *_metadata(bridge)]):
+        found = True
+    return found
+
+
+def manual_command(wanted: Rules, home: Path) -> str:
+    """Return the command for somebody who may use sudo; its rules are in a file beside."""
+    v4 = home / "firewall.v4"
+    v4.write_text(_table(wanted.chain, wanted.ipv4))
+    jump = f"INPUT -i {wanted.bridge} -j {wanted.chain}"
+    metadata = f"DOCKER-USER {' '.join(_metadata(wanted.bridge))}"
+    return (
+        f"sudo iptables-restore --noflush {v4} && "
+        f"{{ sudo iptables -C {jump} || sudo iptables -I {jump}; }} && "
+        f"{{ sudo iptables -C {metadata} || sudo iptables -I {metadata}; }}"
+    )
+
+
+def local_dns(servers: list[str]) -> tuple[str, ...]:
+    """Return those name servers that are addresses of this machine (loopback left out).
+
+    Args:
+        servers: Name servers set for containers; empty: those of `/etc/resolv.conf`.
+    """
+    if not servers:
+        try:
+            lines = Path("/etc/resolv.conf").read_text().splitlines()
+        except OSError:
+            lines = []
+        words = [line.split() for line in lines]
+        servers = [w[1] for w in words if len(w) > 1 and w[0] == "nameserver"]
+    return tuple(s for s in servers if _is_ours(s))
+
+
+def _is_ours(address: str) -> bool:
+    try:
+        parsed = ipaddress.ip_address(address)
+    except ValueError:
+        return False
+    if parsed.version != 4 or parsed.is_loopback:
+        return False
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.bind((address, 0))
+        except OSError:
+            return False
+    return True
+
+
+def _metadata(bridge: str) -> list[str]:
+    return ["-i", bridge, "-d", _METADATA, "-j", "DROP"]
+
+
+def _table(chain: str, lines: tuple[str, ...]) -> str:
+    # Naming the chain empties it; --noflush leaves every other chain alone.
+    body = "".join(f"-A {chain} {line}\n" for line in lines)
+    return f"*filter\n:{chain} - [0:0]\n{body}COMMIT\n"
+
+
+def _restore(program: str, chain: str, lines: tuple[str, ...]) -> None:
+    _run([program, "-w", "--noflush"], given=_table(chain, lines))
+
+
+def _jump_first(program: str, wanted: Rules) -> None:
+    jump = ["-i", wanted.bridge, "-j", wanted.chain]
+    listed = _output([program, "-w", "-S", "INPUT"]).splitlines()
+    rules_there = [line for line in listed if line.startswith("-A ")]
+    ours = f"-A INPUT {' '.join(jump)}"
+    if rules_there[:1] == [ours]:
+        return
+    _run([program, "-w", "-I", "INPUT", "1", *jump])
+    # The new first rule is in force; the ones further down are left over.
+    for _ in range(rules_there.count(ours)):
+        place = len(rules_there) - rules_there[::-1].index(ours) + 1
+        _run([program, "-w", "-D", "INPUT", str(place)])
+        del rules_there[place - 2]
+
+
+def _has_ipv6() -> bool:
+    return shutil.which("ip6tables") is not None and Path("/proc/net/if_inet6").exists()
+
+
+def _run(command: list[str], given: str | None = None) -> str:
+    try:
+        done = subprocess.run(
+            command, input=given, capture_output=True, text=True, check=False, timeout=60
+        )
+    except FileNotFoundError as error:
+        raise NetworkError(
+            f"'{command[0]}' is not installed, so this machine's ports would be open to containers.",
+            "Install iptables: sudo apt-get install -y iptables",
+        ) from error
+    if done.returncode:
+        raise NetworkError(
+            f"{command[0]} refused a rule that keeps containers away from this machine's ports.",
+            "Read its message above; the kernel may lack a module, or another program owns the tables.",
+            details=(done.stderr or done.stdout).strip()[-800:],
+        )
+    return done.stdout
+
+
+def _output(command: list[str]) -> str:
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    return done.stdout
+
+
+def _runs(command: list[str]) -> bool:
+    done = subprocess.run(command, capture_output=True, check=False, timeout=60)
+    return done.returncode == 0

@@ -1,0 +1,65 @@
+"""The images people may choose: built here or pulled, and what their labels say."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from workroom_hub.errors import ImageError
+from workroom_hub.machine import image
+from workroom_hub.runtime import ImageFacts
+
+if TYPE_CHECKING:
+    from docker import DockerClient
+
+    from workroom_hub.machine.stack import Stack
+
+
+def ensure(client: DockerClient, stack: Stack) -> dict[str, ImageFacts]:
+    """Build or pull every image of the settings; return its facts by reference.
+
+    Raises:
+        ImageError: One can be neither built nor pulled.
+    """
+    facts = {}
+    for ref in dict.fromkeys(i.ref for i in stack.settings.images):
+        if ref == stack.settings.build.tag:
+            build(stack)
+        else:
+            _pull(client, stack, ref)
+        facts[ref] = image.image_facts(ref)
+    return facts
+
+
+def build(stack: Stack) -> str:
+    """Build the notebook image (quick when nothing changed); return its id."""
+    with stack.report.step(f"Image {stack.settings.build.tag}") as step:
+        built = image.build_image(
+            stack.settings, progress=step.update, log=stack.home / "build.log"
+        )
+        step.result = built.removeprefix("sha256:")[:12]
+    return built
+
+
+def _pull(client: DockerClient, stack: Stack, ref: str) -> None:
+    from docker.errors import DockerException, ImageNotFound
+
+    with stack.report.step(f"Image {ref}") as step:
+        try:
+            client.images.get(ref)
+            step.result = "here"
+            return
+        except ImageNotFound:
+            step.update("pulling")
+        try:
+            for event in client.api.pull(ref, stream=True, decode=True):
+                if "error" in event:
+                    raise ImageError(f"The image '{ref}' cannot be pulled: {event['error']}", _FIX)
+                step.update(f"pulling: {event.get('status', '')}")
+        except DockerException as error:
+            raise ImageError(
+                f"The image '{ref}' cannot be pulled: {getattr(error, 'explanation', error)}", _FIX
+            ) from error
+        step.result = "pulled"
+
+
+_FIX = "Correct the 'ref' under 'images' in workroom.yaml, or log in to its registry: docker login"

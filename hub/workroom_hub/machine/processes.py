@@ -1,0 +1,186 @@
+"""The processes `workroom up` leaves running, found again whatever happened in between.
+
+Each is started in a session of its own with its output in a file of the state folder. Its
+pid file holds the process id, the kernel's start time of that process (so that a reused id is
+never taken for ours) and a fingerprint of what it was started with. A process whose pid file
+was never written, because `up` was killed in that instant, is found by the marker in its
+environment.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from workroom_hub.runtime import write_private
+
+MARKER = "WORKROOM_PROCESS"
+_LOG_LIMIT = 10 * 2**20
+
+
+@dataclass(frozen=True)
+class Process:
+    """A running process of ours.
+
+    Attributes:
+        pid: Process id.
+        started: Start time in clock ticks since boot, as in `/proc/PID/stat`.
+        fingerprint: What it was started with, or "" if that is not known.
+    """
+
+    pid: int
+    started: int
+    fingerprint: str = ""
+
+    @property
+    def alive(self) -> bool:
+        """True while this very process runs (a zombie does not)."""
+        return start_ticks(self.pid) == self.started
+
+    @property
+    def uptime(self) -> float:
+        """Seconds since it was started."""
+        since_boot = float(Path("/proc/uptime").read_text().split()[0])
+        return max(0.0, since_boot - self.started / os.sysconf("SC_CLK_TCK"))
+
+
+def start_ticks(pid: int) -> int | None:
+    """Return the start time of a process in clock ticks since boot; None if it does not run."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return None
+    fields = stat.rpartition(")")[2].split()
+    return None if fields[0] in "ZX" else int(fields[19])
+
+
+def marker(home: Path, role: str) -> str:
+    """Return the value of the environment variable that marks a process as `role` of `home`."""
+    return f"{role}:{home}"
+
+
+def find(home: Path, role: str) -> Process | None:
+    """Return the running process `role` ("hub", "proxy") of this state folder, if any."""
+    return _recorded(home / f"{role}.pid") or next(_marked(marker(home, role)), None)
+
+
+def start(
+    home: Path, role: str, command: Sequence[str], env: dict[str, str], fingerprint: str
+) -> subprocess.Popen[bytes]:
+    """Start a process that outlives us and record it.
+
+    Its output goes to `ROLE.log` in the state folder; a log over 10 MiB is moved to
+    `ROLE.log.1` first.
+
+    Raises:
+        OSError: The program cannot be run.
+    """
+    log = home / f"{role}.log"
+    rotate(log)
+    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    try:
+        child = subprocess.Popen(
+            list(command),
+            cwd=home,
+            env={**env, MARKER: marker(home, role)},
+            stdin=subprocess.DEVNULL,
+            stdout=descriptor,
+            stderr=descriptor,
+            start_new_session=True,
+        )
+    finally:
+        os.close(descriptor)
+    record(home, role, child.pid, fingerprint)
+    return child
+
+
+def record(home: Path, role: str, pid: int, fingerprint: str) -> None:
+    """Write the pid file of a running process."""
+    ticks = start_ticks(pid)
+    if ticks is not None:
+        write_private(home / f"{role}.pid", f"{pid}\n{ticks}\n{fingerprint}\n")
+
+
+def stop(home: Path, role: str, *, grace: float = 10.0) -> bool:
+    """Stop every process `role` of this state folder: SIGTERM, then SIGKILL after `grace` seconds.
+
+    Returns:
+        True if one was running.
+    """
+    found = list(_marked(marker(home, role)))
+    recorded = _recorded(home / f"{role}.pid")
+    if recorded and recorded.pid not in {p.pid for p in found}:
+        found.append(recorded)
+    for process in found:
+        end(process, grace=grace)
+    (home / f"{role}.pid").unlink(missing_ok=True)
+    return bool(found)
+
+
+def end(process: Process, *, grace: float = 10.0) -> None:
+    """End one process: SIGTERM, and SIGKILL if it still runs after `grace` seconds."""
+    for number, patience in ((signal.SIGTERM, grace), (signal.SIGKILL, 5.0)):
+        if not process.alive:
+            return
+        with suppress(ProcessLookupError):
+            os.kill(process.pid, number)
+        deadline = time.monotonic() + patience
+        while process.alive and time.monotonic() < deadline:
+            time.sleep(0.02)
+
+
+def strays(home: Path) -> list[Process]:
+    """Return what is left of the hub's helpers of this state folder (idle culler and such)."""
+    return list(_marked("service", suffix=f":{home}"))
+
+
+def tail(log: Path, lines: int = 15) -> str:
+    """Return the last lines of a log, or ""."""
+    try:
+        with log.open("rb") as file:
+            file.seek(max(0, log.stat().st_size - 64 * 1024))
+            text = file.read().decode(errors="replace")
+    except OSError:
+        return ""
+    return "\n".join(text.splitlines()[-lines:])
+
+
+def rotate(log: Path, limit: int = _LOG_LIMIT) -> None:
+    """Move a log of more than `limit` bytes to `NAME.1`."""
+    with suppress(FileNotFoundError):
+        if log.stat().st_size > limit:
+            shutil.move(log, log.with_name(f"{log.name}.1"))
+
+
+def _recorded(path: Path) -> Process | None:
+    try:
+        pid, ticks, *rest = path.read_text().splitlines()
+        process = Process(int(pid), int(ticks), rest[0] if rest else "")
+    except (OSError, ValueError):
+        return None
+    return process if process.alive else None
+
+
+def _marked(value: str, *, suffix: str = "") -> Iterator[Process]:
+    exact = f"{MARKER}={value}".encode()
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit() or int(entry.name) == os.getpid():
+            continue
+        try:
+            variables = (entry / "environ").read_bytes().split(b"\0")
+        except OSError:
+            continue
+        if suffix:
+            ours = any(v.startswith(exact) and v.endswith(suffix.encode()) for v in variables)
+        else:
+            ours = exact in variables
+        ticks = start_ticks(int(entry.name)) if ours else None
+        if ticks is not None:
+            yield Process(int(entry.name), ticks)

