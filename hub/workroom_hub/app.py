@@ -1,6 +1,6 @@
 """WorkroomHub: JupyterHub with our pages and API, that keeps what runs when it starts.
 
-    python -m workroom_hub.app -f jupyterhub_config.py
+python -m workroom_hub.app -f jupyterhub_config.py
 """
 
 from __future__ import annotations
@@ -56,10 +56,10 @@ class WorkroomHub(JupyterHub):  # type: ignore[misc]
         ]
         self.handlers[:0] = self.add_url_prefix(self.hub_prefix, ours)
 
-    async def init_spawners(self) -> None:
+    async def init_spawners(self) -> Any:
         """Adopt running servers, reachable or not."""
         User._wait_up = _keep_unreachable
-        await super().init_spawners()
+        return await super().init_spawners()
 
     async def start(self) -> None:
         """Start, then clear away what an earlier hub left half-made."""
@@ -67,7 +67,9 @@ class WorkroomHub(JupyterHub):  # type: ignore[misc]
         try:
             await self.remove_orphans()
         except Exception:
-            self.log.exception("orphaned containers could not be looked for; next start tries again")
+            self.log.exception(
+                "orphaned containers could not be looked for; next start tries again"
+            )
 
     async def remove_orphans(self) -> None:
         """Remove containers of this installation whose server the hub does not know as active."""
@@ -85,7 +87,7 @@ class WorkroomHub(JupyterHub):  # type: ignore[misc]
 
     def _is_active(self, user_name: str, server: str) -> bool:
         # UserDict looks up names in the database; `get` would not.
-        user = self.users[user_name] if user_name in self.users else None
+        user = self.users[user_name] if user_name in self.users else None  # noqa: SIM401
         return user is not None and server in user.spawners and user.spawners[server].active
 
 

@@ -86,9 +86,7 @@ class Web(_Section):
 
     @model_validator(mode="after")
     def _domain_known(self) -> Web:
-        if self.public_url is not None and not re.fullmatch(
-            r"https?://[^/\s]+/?", self.public_url
-        ):
+        if self.public_url is not None and not re.fullmatch(r"https?://[^/\s]+/?", self.public_url):
             raise ValueError(
                 f"public_url: '{self.public_url}' is not an address; write it like https://workroom.example.com"
             )
@@ -103,7 +101,9 @@ class Oidc(_Section):
     )
     client_id: str = Field(description="Client ID registered at the provider.")
     client_secret_file: Path = Field(description="File that holds the client secret, mode 0600.")
-    title: str = Field("single sign-on", description="What the log-in button says after 'Sign in with'.")
+    title: str = Field(
+        "single sign-on", description="What the log-in button says after 'Sign in with'."
+    )
     username_claim: str = Field(
         "preferred_username", description="Claim that names the user; must be stable and unique."
     )
@@ -116,7 +116,9 @@ class Oidc(_Section):
         default_factory=list,
         description="Groups that may log in. Empty together with `allow_all: false` means nobody but admins.",
     )
-    admin_groups: list[str] = Field(default_factory=list, description="Groups whose members are admins.")
+    admin_groups: list[str] = Field(
+        default_factory=list, description="Groups whose members are admins."
+    )
     allow_all: bool = Field(False, description="Let every account of the provider log in.")
 
 
@@ -128,14 +130,19 @@ class Auth(_Section):
         description="`password`: local accounts made with `workroom users add`. `oidc`: a company log-in.",
     )
     first_admin: str = Field(
-        "admin", min_length=1, max_length=200, description="Admin created at the first `workroom up` (kind `password`)."
+        "admin",
+        min_length=1,
+        max_length=200,
+        description="Admin created at the first `workroom up` (kind `password`).",
     )
     oidc: Oidc | None = Field(None, description="The provider, with kind `oidc`.")
 
     @model_validator(mode="after")
     def _oidc_given(self) -> Auth:
         if self.kind == "oidc" and self.oidc is None:
-            raise ValueError("kind 'oidc' needs a section 'oidc' with issuer, client_id, client_secret_file")
+            raise ValueError(
+                "kind 'oidc' needs a section 'oidc' with issuer, client_id, client_secret_file"
+            )
         return self
 
 
@@ -143,7 +150,9 @@ class Image(_Section):
     """One image people may choose."""
 
     name: Slug = Field(description="Short name used in profiles and forms.")
-    ref: str = Field(min_length=1, description="Image reference: `repository:tag` or `repository@sha256:…`.")
+    ref: str = Field(
+        min_length=1, description="Image reference: `repository:tag` or `repository@sha256:…`."
+    )
     title: str = Field(min_length=1, max_length=60, description="What the card says.")
     description: str = Field("", max_length=200, description="One line below the title.")
 
@@ -155,8 +164,12 @@ class Profile(_Section):
     title: str = Field(min_length=1, max_length=60, description="What the card says.")
     description: str = Field("", max_length=200, description="One line below the title.")
     cpu: float = Field(gt=0, le=1024, description="CPU limit in cores, such as 0.5 or 2; enforced.")
-    memory: Size = Field(ge=256 * 2**20, description="Memory limit such as 2G; enforced, swap included.")
-    gpu: int = Field(0, ge=0, le=16, description="GPUs handed to the server (needs the NVIDIA runtime).")
+    memory: Size = Field(
+        ge=256 * 2**20, description="Memory limit such as 2G; enforced, swap included."
+    )
+    gpu: int = Field(
+        0, ge=0, le=16, description="GPUs handed to the server (needs the NVIDIA runtime)."
+    )
     images: list[Slug] = Field(
         default_factory=list, description="Names of images offered with this profile; empty: all."
     )
@@ -180,15 +193,23 @@ class Idle(_Section):
         7200, ge=0, description="Idle time before a server is stopped, such as 2h; 0 means never."
     )
     check_every: Span = Field(300, ge=10, description="How often idle servers are looked for.")
-    max_age: Span = Field(0, ge=0, description="Longest life of a server, busy or not; 0 means no limit.")
+    max_age: Span = Field(
+        0, ge=0, description="Longest life of a server, busy or not; 0 means no limit."
+    )
 
 
 class Limits(_Section):
     """How much of the platform one person, and everyone together, can have."""
 
-    named_servers: int = Field(3, ge=0, le=100, description="Named servers per user beside the default one.")
-    total_servers: int = Field(0, ge=0, description="Servers running at once, all users; 0 means no limit.")
-    start_timeout: Span = Field(120, ge=10, description="Longest wait for a container to report in.")
+    named_servers: int = Field(
+        3, ge=0, le=100, description="Named servers per user beside the default one."
+    )
+    total_servers: int = Field(
+        0, ge=0, description="Servers running at once, all users; 0 means no limit."
+    )
+    start_timeout: Span = Field(
+        120, ge=10, description="Longest wait for a container to report in."
+    )
     http_timeout: Span = Field(60, ge=5, description="Longest wait for its web server to answer.")
     pids: int = Field(4096, ge=128, description="Processes and threads in one server.")
 
@@ -197,16 +218,21 @@ class Local(_Section):
     """The Docker engine of this machine."""
 
     subnet: str | None = Field(
-        None, description="IPv4 range of the users' network, such as 172.30.0.0/16; default: the engine chooses."
+        None,
+        description="IPv4 range of the users' network, such as 172.30.0.0/16; default: the engine chooses.",
     )
     hub_port: Port = Field(8081, description="Port of the hub's API on the users' network.")
-    dns: list[str] = Field(default_factory=list, description="Name servers for containers; default: this machine's.")
+    dns: list[str] = Field(
+        default_factory=list, description="Name servers for containers; default: this machine's."
+    )
 
 
 class Build(_Section):
     """How `workroom build` makes the notebook image."""
 
-    tag: str = Field("workroom/notebook:latest", min_length=1, description="Tag of the image that is built.")
+    tag: str = Field(
+        "workroom/notebook:latest", min_length=1, description="Tag of the image that is built."
+    )
     base_image: str = Field(
         "debian:bookworm-slim",
         description="Base: taken from the engine, else pulled, else made from Debian's packages under this tag.",
@@ -234,10 +260,30 @@ def _default_images() -> list[Image]:
 
 def _default_profiles() -> list[Profile]:
     return [
-        Profile(name="small", title="Small", description="Explore, write, plot.", cpu=1, memory="2G"),
-        Profile(name="medium", title="Medium", description="Joins and models that fit in memory.", cpu=2, memory="4G"),
-        Profile(name="large", title="Large", description="Local Spark and wide data.", cpu=2, memory="8G"),
-        Profile(name="x-large", title="Extra large", description="When Large is not enough.", cpu=8, memory="32G"),
+        Profile(
+            name="small", title="Small", description="Explore, write, plot.", cpu=1, memory="2G"
+        ),
+        Profile(
+            name="medium",
+            title="Medium",
+            description="Joins and models that fit in memory.",
+            cpu=2,
+            memory="4G",
+        ),
+        Profile(
+            name="large",
+            title="Large",
+            description="Local Spark and wide data.",
+            cpu=2,
+            memory="8G",
+        ),
+        Profile(
+            name="x-large",
+            title="Extra large",
+            description="When Large is not enough.",
+            cpu=8,
+            memory="32G",
+        ),
     ]
 
 
@@ -245,15 +291,28 @@ class Settings(_Section):
     """The whole of `workroom.yaml`; every field has a default, so an empty file is valid."""
 
     instance: Slug = Field(
-        "workroom", description="Prefix of every container, volume and network, so that two installations can share an engine."
+        "workroom",
+        description="Prefix of every container, volume and network, so that two installations can share an engine.",
     )
-    title: str = Field("Workroom", min_length=1, max_length=40, description="Name shown on every page.")
-    spawner: Literal["local"] = Field("local", description="Where servers run. `local`: this machine's Docker engine.")
+    title: str = Field(
+        "Workroom", min_length=1, max_length=40, description="Name shown on every page."
+    )
+    spawner: Literal["local"] = Field(
+        "local", description="Where servers run. `local`: this machine's Docker engine."
+    )
     web: Web = Field(default_factory=Web)
     auth: Auth = Field(default_factory=Auth)
-    images: list[Image] = Field(default_factory=_default_images, min_length=1, description="Images people may choose (allow-list).")
-    profiles: list[Profile] = Field(default_factory=_default_profiles, min_length=1, description="Sizes people may choose.")
-    default_profile: Slug | None = Field(None, description="Profile chosen the first time; default: the first one that fits.")
+    images: list[Image] = Field(
+        default_factory=_default_images,
+        min_length=1,
+        description="Images people may choose (allow-list).",
+    )
+    profiles: list[Profile] = Field(
+        default_factory=_default_profiles, min_length=1, description="Sizes people may choose."
+    )
+    default_profile: Slug | None = Field(
+        None, description="Profile chosen the first time; default: the first one that fits."
+    )
     homes: Homes = Field(default_factory=Homes)
     idle: Idle = Field(default_factory=Idle)
     limits: Limits = Field(default_factory=Limits)
@@ -295,7 +354,5 @@ def offered_profiles(settings: Settings, cpus: int, memory: int) -> list[Profile
         return fitting
     first = settings.profiles[0]
     return [
-        first.model_copy(
-            update={"cpu": min(first.cpu, cpus), "memory": min(first.memory, memory)}
-        )
+        first.model_copy(update={"cpu": min(first.cpu, cpus), "memory": min(first.memory, memory)})
     ]

@@ -158,7 +158,10 @@ def death_sentence(state: Mapping[str, Any], memory: int) -> str:
         memory: Its memory limit in bytes.
     """
     if not state:
-        return "Its container was removed by somebody or something outside Workroom. Start it again; your files are kept."
+        return (
+            "Its container was removed by somebody or something outside Workroom. "
+            "Start it again; your files are kept."
+        )
     code = state.get("ExitCode", 0)
     if state.get("OOMKilled"):
         return (

@@ -12,7 +12,8 @@ from typing import Any, ClassVar
 import docker
 from docker.errors import APIError
 from dockerspawner import DockerSpawner
-from traitlets import Integer, List, Unicode
+from jupyterhub.utils import maybe_future
+from traitlets import Integer, List, Unicode, default
 
 from workroom_spawner import names
 from workroom_spawner.errors import (
@@ -69,11 +70,15 @@ class LocalSpawner(WorkroomServer, DockerSpawner):  # type: ignore[misc]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.object_name = names.container(self.instance, self.user.name, self.name)
         self.remove = True
         self.use_internal_ip = True
         self._ticket: Ticket | None = None
         self._creating: asyncio.Future[Any] | None = None
+
+    @default("object_name")
+    def _object_name_default(self) -> str:
+        # DockerSpawner asks again whenever the image changes.
+        return names.container(self.instance, self.user.name, self.name)
 
     # -- start -------------------------------------------------------------------
 
@@ -293,7 +298,7 @@ class LocalSpawner(WorkroomServer, DockerSpawner):  # type: ignore[misc]
             await self._remove(self.object_name)
         self.record_usage()
         self.object_id = ""
-        await super().run_post_stop_hook()
+        await maybe_future(super().run_post_stop_hook())
 
     async def _remove(self, container: str) -> None:
         try:

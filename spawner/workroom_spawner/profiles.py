@@ -113,6 +113,7 @@ class Catalog:
             `{"profiles": [...], "images": [...]}`; shares are fractions of this machine.
         """
         offered = self.offered_to(groups)
+        choice: Choice | None
         try:
             choice = self.choose({k: last[k] for k in ("profile", "image") if k in last}, groups)
         except NotOffered:

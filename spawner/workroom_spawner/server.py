@@ -1,10 +1,10 @@
-"""What every Workroom spawner shares, whatever runs the container: choice, progress, the story of a failure, usage."""
+"""What every Workroom spawner shares: choice, progress, the story of a failure, usage."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from traitlets import Instance, Integer, Unicode
 from traitlets.config import LoggingConfigurable
@@ -14,8 +14,14 @@ from workroom_spawner.errors import NotOffered
 from workroom_spawner.profiles import Catalog, Choice
 from workroom_spawner.progress import LOCAL_STAGES, Progress, Stage
 
+if TYPE_CHECKING:
+    from jupyterhub.spawner import Spawner as _Mixed
+else:
+    # A Spawner subclass must define start, stop and poll itself; a mixin leaves that to others.
+    _Mixed = LoggingConfigurable
 
-class WorkroomServer(LoggingConfigurable):  # type: ignore[misc]
+
+class WorkroomServer(_Mixed):  # type: ignore[misc]
     """Mixed into a Spawner: a catalog of profiles, staged progress, a memory of why it stopped."""
 
     stages: ClassVar[Sequence[Stage]] = LOCAL_STAGES

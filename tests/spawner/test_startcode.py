@@ -1,0 +1,110 @@
+import asyncio
+import logging
+
+import pytest
+
+from workroom_spawner.startcode import ALARMS, Refused, StartCodes
+
+HERE = "10.0.0.7"
+
+
+class Clock:
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+async def at_home() -> str:
+    return HERE
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def codes(clock: Clock) -> StartCodes:
+    return StartCodes(clock)
+
+
+async def refused(codes: StartCodes, code: str, peer: str, reason: str) -> None:
+    before = ALARMS.labels(reason=reason)._value.get()
+    with pytest.raises(Refused) as caught:
+        await codes.redeem(code, peer)
+    assert caught.value.reason == reason
+    assert ALARMS.labels(reason=reason)._value.get() == before + 1
+
+
+async def test_first_use_gets_the_environment_and_says_running(codes: StartCodes) -> None:
+    code, ticket = codes.issue("ada", 60, at_home, {"TOKEN": "t"})
+    assert await codes.redeem(code, HERE, "ssh-ed25519 AAAA") == {"TOKEN": "t"}
+    assert ticket.redeemed.result() == "ssh-ed25519 AAAA"
+    assert ticket.environment == {}
+
+
+async def test_second_use_is_refused_even_from_the_right_address(codes: StartCodes) -> None:
+    code, _ = codes.issue("ada", 60, at_home, {"TOKEN": "t"})
+    await codes.redeem(code, HERE)
+    await refused(codes, code, HERE, "used")
+
+
+async def test_other_address_is_refused_and_the_owner_can_still_start(codes: StartCodes) -> None:
+    code, _ = codes.issue("ada", 60, at_home, {"TOKEN": "t"})
+    await refused(codes, code, "10.0.0.8", "address")
+    assert await codes.redeem(code, HERE) == {"TOKEN": "t"}
+
+
+async def test_after_the_timeout_it_is_dead(codes: StartCodes, clock: Clock) -> None:
+    code, _ = codes.issue("ada", 60, at_home, {"TOKEN": "t"})
+    clock.now += 60
+    await refused(codes, code, HERE, "expired")
+
+
+async def test_revoked_with_its_server(codes: StartCodes) -> None:
+    code, ticket = codes.issue("ada", 60, at_home, {"TOKEN": "t"})
+    codes.revoke(ticket)
+    await refused(codes, code, HERE, "expired")
+    assert ticket.environment == {}
+
+
+async def test_guess_is_refused(codes: StartCodes) -> None:
+    await refused(codes, "guess", HERE, "unknown")
+
+
+async def test_two_at_once_have_one_winner(codes: StartCodes) -> None:
+    asked = asyncio.Event()
+
+    async def slow() -> str:
+        await asked.wait()
+        return HERE
+
+    code, _ = codes.issue("ada", 60, slow, {"TOKEN": "t"})
+    racers = [asyncio.create_task(codes.redeem(code, HERE)) for _ in range(5)]
+    await asyncio.sleep(0)
+    asked.set()
+    results = await asyncio.gather(*racers, return_exceptions=True)
+    assert [r for r in results if r == {"TOKEN": "t"}] == [{"TOKEN": "t"}]
+    assert [r.reason for r in results if isinstance(r, Refused)] == ["used"] * 4
+
+
+async def test_neither_code_nor_token_is_logged_or_shown(
+    codes: StartCodes, caplog: pytest.LogCaptureFixture
+) -> None:
+    code, ticket = codes.issue("ada", 60, at_home, {"TOKEN": "the-token"})
+    with caplog.at_level(logging.DEBUG):
+        await refused(codes, code, "10.0.0.8", "address")
+    assert "ALARM" in caplog.text
+    assert "ada" in caplog.text
+    for text in (caplog.text, repr(ticket), repr(codes.__dict__)):
+        assert code not in text
+        assert "the-token" not in text
+
+
+async def test_old_codes_are_forgotten(codes: StartCodes, clock: Clock) -> None:
+    old, _ = codes.issue("ada", 60, at_home, {})
+    clock.now += 60 + 3601
+    codes.issue("bob", 60, at_home, {})
+    await refused(codes, old, HERE, "unknown")
+    assert len(codes._tickets) == 1
