@@ -26,8 +26,7 @@ fi
 
 # Two at once would fill the same folder.
 if command -v flock >/dev/null 2>&1 && [ -z "${WORKROOM_BOOTSTRAP_LOCKED:-}" ]; then
-    mkdir -p .workroom-bootstrap
-    WORKROOM_BOOTSTRAP_LOCKED=1 exec flock .workroom-bootstrap sh "$0" "$kind"
+    WORKROOM_BOOTSTRAP_LOCKED=1 exec flock pyproject.toml sh infra/local/bootstrap.sh "$kind"
 fi
 
 works() { # PYTHON: new enough, and able to make a virtual environment?
@@ -68,7 +67,7 @@ rm -f $venv/.workroom-*
 pip() { $venv/bin/python -m pip --disable-pip-version-check "$@"; }
 
 say "Installing the Python packages of $lock"
-pip install -q --require-hashes -r requirements/bootstrap.txt ||
+pip install -qq --require-hashes -r requirements/bootstrap.txt ||
     die "pip could not install the installer." \
         "see pip's lines above; a mirror is set with PIP_INDEX_URL, certificates with PIP_CERT"
 
