@@ -6,6 +6,7 @@ python -m workroom_hub.app -f jupyterhub_config.py
 from __future__ import annotations
 
 import asyncio
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,12 @@ class WorkroomHub(JupyterHub):  # type: ignore[misc]
     """JupyterHub with Workroom's handlers; removes containers that no server owns at start."""
 
     name = "workroom-hub"
+
+    def init_logging(self) -> None:
+        """Let our modules, alarms above all, write into the hub's log in its form."""
+        super().init_logging()
+        for ours in ("workroom", "workroom_hub", "workroom_spawner"):
+            logging.getLogger(ours).parent = self.log
 
     def init_handlers(self) -> None:
         """Put our handlers before JupyterHub's catch-all ones."""

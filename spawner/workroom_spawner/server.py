@@ -51,6 +51,8 @@ class WorkroomServer(_Mixed):  # type: ignore[misc]
         self._progress: Progress | None = None
         # Non-empty, so that the hub shows the spawn page, whose template draws `form_context`.
         self.options_form = "workroom"
+        # The hub's moment for checking options that came through the API, before anything starts.
+        self.apply_user_options = lambda spawner, _: spawner.choose() and None
 
     # -- what the person chooses ------------------------------------------------
 
