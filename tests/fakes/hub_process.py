@@ -1,0 +1,163 @@
+"""A real hub process on a free loopback port, with the pages and log-in under test."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+CLI_TOKEN = "a-token-for-the-test"
+
+CONFIG = """
+import os
+from pathlib import Path
+from tests.fakes.slow_stage_spawner import NoProxy, SlowStageSpawner
+from tornado.web import StaticFileHandler
+from traitlets.config import Config
+import workroom_hub
+from workroom_hub import accounts, auth
+from workroom_hub.runtime import Runtime
+from workroom_hub.settings import Settings
+
+here = Path(workroom_hub.__file__).parent
+settings = Settings.model_validate_json(os.environ["HUB_SETTINGS"])
+home = Path(os.environ["WORKROOM_HOME"])
+auth.configure_auth(settings, Runtime(home, "127.0.0.1", "none", 4, 2**34, {}), c)
+c.JupyterHub.proxy_class = NoProxy
+c.JupyterHub.spawner_class = SlowStageSpawner
+c.JupyterHub.hub_bind_url = os.environ["HUB_URL"]
+c.JupyterHub.bind_url = os.environ["HUB_URL"]
+c.JupyterHub.db_url = f"sqlite:///{home}/hub.sqlite"
+c.JupyterHub.cookie_secret_file = str(home / "cookie-secret")
+c.JupyterHub.template_paths = [str(here / "templates")]
+c.JupyterHub.template_vars = {"workroom_title": settings.title, "workroom_version": "0"}
+c.JupyterHub.extra_handlers = [
+    *accounts.handlers,
+    (r"/workroom-static/(.*)", StaticFileHandler, {"path": str(here / "static")}),
+]
+c.JupyterHub.default_url = "/hub/home"
+c.JupyterHub.allow_named_servers = True
+c.JupyterHub.named_server_limit_per_user = 3
+c.JupyterHub.services = [{"name": "workroom-cli", "api_token": os.environ["CLI_TOKEN"]}]
+c.JupyterHub.load_roles = [
+    {"name": "workroom-cli", "services": ["workroom-cli"],
+     "scopes": ["admin:users", "admin:servers", "list:users"]},
+]
+"""
+
+
+def free_port() -> int:
+    """Return a loopback port nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class Answering:
+    """Stands for a user's server: says 200 to everything."""
+
+    def __init__(self) -> None:
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                self.send_response(200)
+                self.send_header("X-JupyterHub-Version", "6")
+                self.end_headers()
+
+            def log_message(self, *args: Any) -> None:
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.port = self.server.server_port
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+
+class HubProcess:
+    """Start with `with`; `url` ends in `/hub/`."""
+
+    def __init__(self, home: Path, settings: dict[str, Any] | None = None, **env: str) -> None:
+        self.home = home
+        self.base = f"http://127.0.0.1:{free_port()}"
+        self.url = f"{self.base}/hub/"
+        self.log = home / "hub.log"
+        self.answering = Answering()
+        self.env = {
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join(str(REPOSITORY / p) for p in ("", "hub", "spawner")),
+            "WORKROOM_HOME": str(home),
+            "HUB_SETTINGS": json.dumps(settings or {}),
+            "HUB_URL": self.base,
+            "CLI_TOKEN": CLI_TOKEN,
+            "ANSWERING_PORT": str(self.answering.port),
+            **env,
+        }
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> HubProcess:
+        self.home.mkdir(parents=True, exist_ok=True)
+        (self.home / "config.py").write_text(CONFIG)
+        self.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.stop()
+        self.answering.server.shutdown()
+
+    def start(self) -> None:
+        """Start the process and wait until it answers."""
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "jupyterhub", "-f", str(self.home / "config.py")],
+                cwd=self.home, env=self.env, stdout=log, stderr=log, start_new_session=True,
+            )  # fmt: skip
+        deadline = time.monotonic() + 30
+        while time.monotonic() < deadline and self.process.poll() is None:
+            try:
+                urllib.request.urlopen(self.url + "health", timeout=2).close()
+                return
+            except OSError:
+                time.sleep(0.1)
+        self.stop()
+        raise RuntimeError(f"the hub did not start:\n{self.log.read_text()[-3000:]}")
+
+    def stop(self) -> None:
+        """End the process and everything it started."""
+        if self.process is None or self.process.poll() is not None:
+            return
+        os.killpg(self.process.pid, signal.SIGTERM)
+        try:
+            self.process.wait(10)
+        except subprocess.TimeoutExpired:
+            os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait()
+
+    def api(self, method: str, path: str, body: Any = None, token: str = CLI_TOKEN) -> Any:
+        """Call the hub's API; returns `(status, JSON or None)`."""
+        request = urllib.request.Request(
+            self.url + "api" + quote(path),
+            method=method,
+            data=None if body is None else json.dumps(body).encode(),
+            headers={"Authorization": f"token {token}", "Content-Type": "application/json"},
+        )
+        try:
+            with urllib.request.urlopen(request, timeout=60) as answer:
+                return answer.status, json.loads(answer.read() or b"null")
+        except urllib.error.HTTPError as error:
+            return error.code, json.loads(error.read() or b"null")
+
+    def add_user(self, name: str, admin: bool = False) -> str:
+        """Make an account and return its password."""
+        status, made = self.api("POST", "/workroom/users", {"name": name, "admin": admin})
+        assert status == 201, made
+        return str(made["password"])
