@@ -93,13 +93,17 @@ def status(json: Json = False) -> None:
 
 @app.command()
 def doctor(json: Json = False) -> None:
-    """Check this machine; each line is ok, or says what to do. Exit code 1 if something is wrong."""
+    """Check this machine: each line is ok, or says what to do.
+
+    The exit code is 1 if something is wrong.
+    """
     from workroom_hub.machine import doctor as command
 
-    checks = command.run()
     if json:
+        checks = command.run()
         _print_json([check.as_dict() for check in checks])
     else:
+        checks = command.run(command.print_check)
         command.show(checks)
     if any(check.state == "failed" for check in checks):
         raise typer.Exit(1)

@@ -148,7 +148,8 @@ def check_against_machine(
             wrong.append(f"{name}: cpu {profile.cpu:g} is more than this machine's {cpus} cores.")
         if profile.memory > memory:
             wrong.append(
-                f"{name}: memory {_size(profile.memory)} is more than this machine's {_size(memory)}."
+                f"{name}: memory {_size(profile.memory)} is more than "
+                f"this machine's {_size(memory)}."
             )
         if gpus is not None and profile.gpu > gpus:
             wrong.append(f"{name}: gpu {profile.gpu} is more than this machine's {gpus}.")
@@ -229,7 +230,8 @@ def _override(source: _Source, environment: Mapping[str, str]) -> None:
 def _repeated_names(source: _Source) -> list[Problem]:
     problems = []
     for section in ("images", "profiles"):
-        items, first = source.data.get(section), {}
+        items = source.data.get(section)
+        first: dict[str, int] = {}
         for index, item in enumerate(items if isinstance(items, list) else []):
             name = item.get("name") if isinstance(item, dict) else None
             if not isinstance(name, str):
@@ -250,7 +252,7 @@ def _repeated_names(source: _Source) -> list[Problem]:
 
 
 def _booleans(source: _Source, settings: Settings) -> list[Problem]:
-    """Find `true` and `false` where a number was expected (YAML and pydantic take them for 1, 0)."""
+    """Find `true` and `false` where a number is expected (pydantic takes them for 1 and 0)."""
     problems = []
 
     def walk(raw: Any, value: Any, path: Path_) -> None:

@@ -208,13 +208,14 @@ def _run(command: list[str], given: str | None = None) -> str:
         )
     except FileNotFoundError as error:
         raise NetworkError(
-            f"'{command[0]}' is not installed, so this machine's ports would be open to containers.",
+            f"'{command[0]}' is not installed: this machine's ports would be open to containers.",
             "Install iptables: sudo apt-get install -y iptables",
         ) from error
     if done.returncode:
         raise NetworkError(
             f"{command[0]} refused a rule that keeps containers away from this machine's ports.",
-            "Read its message above; the kernel may lack a module, or another program owns the tables.",
+            "Read its message above: the kernel may lack a module, or another program owns "
+            "the tables.",
             details=(done.stderr or done.stdout).strip()[-800:],
         )
     return done.stdout

@@ -8,6 +8,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,24 @@ class HubApi:
             return None
         return str(answer["version"]) if isinstance(answer, dict) and "version" in answer else None
 
+    def servers(self) -> list[dict[str, Any]]:
+        """Return every server that runs, starts or stops.
+
+        Each has `user`, `server` ("" for the default one), `profile`, `state` ("running",
+        "starting" or "stopping") and `uptime_seconds`.
+
+        Raises:
+            HubError: The hub does not answer or refuses.
+        """
+        rows: list[dict[str, Any]] = []
+        offset: int | None = 0
+        while offset is not None:
+            page = self.call("GET", f"users?state=active&limit=200&offset={offset}")
+            rows += [_server(user, s) for user in page["items"] for s in user["servers"].values()]
+            following = page["_pagination"]["next"]
+            offset = following["offset"] if following else None
+        return rows
+
     def call(self, method: str, path: str, body: Any = None, *, timeout: float = 30.0) -> Any:
         """Send one request; return the decoded JSON of the answer, or None if it is empty.
 
@@ -84,6 +103,22 @@ class HubApi:
                 "The hub does not answer.", "Start it: workroom up\nIts log: workroom logs hub"
             ) from error
         return json.loads(text) if text else None
+
+
+def _server(user: dict[str, Any], server: dict[str, Any]) -> dict[str, Any]:
+    pending = {"spawn": "starting", "stop": "stopping"}.get(server["pending"] or "", "")
+    started = server.get("started")
+    uptime = None
+    if started:
+        begun = datetime.fromisoformat(started)
+        uptime = round((datetime.now(UTC) - begun).total_seconds(), 1)
+    return {
+        "user": user["name"],
+        "server": server["name"],
+        "profile": (server.get("user_options") or {}).get("profile"),
+        "state": pending or ("running" if server["ready"] else "starting"),
+        "uptime_seconds": uptime,
+    }
 
 
 def address(stack: Stack, gateway: str) -> str:
@@ -126,7 +161,7 @@ def ensure(stack: Stack, runtime: Runtime, step: Step) -> None:
         str(package / "jupyterhub_config.py"),
     ]
     child = processes.start(stack.home, ROLE, command, stack.environment, wanted)
-    step.result = f"version {_wait(stack, api, child, step)}"
+    step.result = f"JupyterHub {_wait(stack, api, child, step)}"
 
 
 def wanted_fingerprint(stack: Stack) -> str:

@@ -20,14 +20,25 @@ def ensure(client: DockerClient, stack: Stack) -> dict[str, ImageFacts]:
     Raises:
         ImageError: One can be neither built nor pulled.
     """
-    facts = {}
+    found = {}
     for ref in dict.fromkeys(i.ref for i in stack.settings.images):
         if ref == stack.settings.build.tag:
             build(stack)
         else:
             _pull(client, stack, ref)
-        facts[ref] = image.image_facts(ref)
-    return facts
+        found[ref] = image.image_facts(ref)
+    return found
+
+
+def facts(client: DockerClient, ref: str) -> ImageFacts | None:
+    """Return what the engine says of an image now, or None if it is not there."""
+    from docker.errors import DockerException
+
+    try:
+        client.images.get(ref)
+    except DockerException:
+        return None
+    return image.image_facts(ref)
 
 
 def build(stack: Stack) -> str:

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from workroom_hub.settings import Settings
 
 LABEL = "io.workroom.instance"
+PROBE = "io.workroom.probe"
+"""Label of `doctor`'s own containers, which are no one's server."""
 _ICC = "com.docker.network.bridge.enable_icc"
 _BRIDGE = "com.docker.network.bridge.name"
 
@@ -63,7 +65,8 @@ def ensure(client: DockerClient, settings: Settings) -> UsersNetwork:
             return _described(network.attrs, settings)
         if network.attrs["Containers"]:
             raise NetworkError(
-                f"The network '{name}' is not as Workroom makes it ({wrong}), and containers use it.",
+                f"The network '{name}' is not as Workroom makes it ({wrong}), "
+                "and containers use it.",
                 "Run `workroom down`, then `workroom up`.",
             )
         network.remove()

@@ -74,3 +74,22 @@ def _listening(port: int) -> set[str]:
             if fields[3] == "0A" and int(fields[1].rpartition(":")[2], 16) == port:
                 inodes.add(f"socket:[{fields[9]}]")
     return inodes
+
+
+def open_to_others() -> list[int]:
+    """Return the TCP ports that processes of this machine listen on beyond loopback."""
+    found = set()
+    for table, loopback in (
+        ("/proc/net/tcp", "0100007F"),
+        ("/proc/net/tcp6", "0" * 24 + "01000000"),
+    ):
+        try:
+            lines = Path(table).read_text().splitlines()[1:]
+        except OSError:
+            continue
+        for line in lines:
+            fields = line.split()
+            address, _, port = fields[1].rpartition(":")
+            if fields[3] == "0A" and address != loopback and not address.endswith("7F"):
+                found.add(int(port, 16))
+    return sorted(found)

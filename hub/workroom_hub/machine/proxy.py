@@ -8,6 +8,7 @@ exactly what `hub/proxy/package-lock.json` names. Where that cannot be had, a
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import shutil
 import socket
@@ -25,6 +26,7 @@ from workroom_hub.runtime import read_secret
 
 ROLE = "proxy"
 LOCKED = Path(__file__).resolve().parents[2] / "proxy"
+_NPM = ("--omit=dev", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error")
 _SCRIPT = "node_modules/configurable-http-proxy/bin/configurable-http-proxy"
 
 
@@ -40,7 +42,7 @@ def ensure(stack: Stack, gateway: str, step: Step) -> None:
     token = read_secret(stack.home, "proxy-token")
     wanted = fingerprint(token, *command)
     running = processes.find(stack.home, ROLE)
-    if running and running.fingerprint == wanted and _listens(stack):
+    if running and running.fingerprint == wanted and listens(stack):
         step.result = "running"
         return
     if running:
@@ -68,6 +70,15 @@ def arguments(stack: Stack, gateway: str) -> list[str]:
     if web.isolation == "subdomain":
         options.append("--host-routing")
     return options
+
+
+def version(home: Path) -> str | None:
+    """Return the version of the installed configurable-http-proxy, if it is the one of the lock."""
+    package = home / "proxy" / _lock_hash() / "node_modules/configurable-http-proxy/package.json"
+    try:
+        return str(json.loads(package.read_text())["version"])
+    except (OSError, ValueError, KeyError):
+        return None
 
 
 def _program(home: Path, step: Step) -> list[str]:
@@ -111,8 +122,7 @@ def _install(folder: Path) -> None:
             shutil.copy(LOCKED / file, partial)
         try:
             done = subprocess.run(
-                [str(Path(sys.executable).parent / "npm"), "ci", "--omit=dev", "--ignore-scripts"]
-                + ["--no-audit", "--no-fund", "--loglevel=error"],
+                [str(Path(sys.executable).parent / "npm"), "ci", *_NPM],
                 cwd=partial,
                 env={**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
                 stdin=subprocess.DEVNULL,
@@ -133,13 +143,17 @@ def _install(folder: Path) -> None:
 
 
 def _lock_hash() -> str:
-    return hashlib.sha256((LOCKED / "package-lock.json").read_bytes()).hexdigest()[:16]
+    try:
+        content = (LOCKED / "package-lock.json").read_bytes()
+    except OSError:
+        return "none"
+    return hashlib.sha256(content).hexdigest()[:16]
 
 
 def _wait(stack: Stack, child: subprocess.Popen[bytes]) -> None:
     deadline = time.monotonic() + 20
     while time.monotonic() < deadline:
-        if _listens(stack):
+        if listens(stack):
             return
         if child.poll() is not None:
             break
@@ -152,7 +166,8 @@ def _wait(stack: Stack, child: subprocess.Popen[bytes]) -> None:
     )
 
 
-def _listens(stack: Stack) -> bool:
+def listens(stack: Stack) -> bool:
+    """Return whether the proxy's own API port accepts connections."""
     address = ("127.0.0.1", stack.settings.web.proxy_api_port)
     with socket.socket() as probe:
         probe.settimeout(2)

@@ -6,7 +6,7 @@ import fcntl
 import hashlib
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +14,7 @@ import workroom_hub
 from workroom_hub import config_file
 from workroom_hub.errors import MachineError
 from workroom_hub.machine.console import Reporter
-from workroom_hub.runtime import SECRETS, read_secret, state_folder
+from workroom_hub.runtime import SECRETS, Runtime, read_secret, state_folder
 from workroom_hub.settings import Settings
 
 
@@ -73,6 +73,13 @@ class Stack:
         for name in [n for n in env if n.startswith(("JUPYTERHUB_", "CONFIGPROXY_"))]:
             del env[name]
         return env
+
+    def instances(self) -> tuple[str, ...]:
+        """Return the instance of the settings, and the one that is up if that is another."""
+        names = [self.settings.instance]
+        with suppress(OSError, ValueError, TypeError, KeyError):
+            names.append(Runtime.load(self.home).network.removesuffix("-users"))
+        return tuple(dict.fromkeys(names))
 
     def prepare_home(self) -> None:
         """Make the state folder (mode 0700) and its secrets.

@@ -63,17 +63,17 @@ def _require_room(folder: str) -> None:
     free = room.f_bavail * room.f_frsize
     if free < _ROOM:
         raise MachineError(
-            f"Only {free / 2**30:.1f} GiB are free where the Docker engine keeps its data ({path}).",
+            f"Only {free / 2**30:.1f} GiB are free where the engine keeps its data ({path}).",
             "Free some room: docker system df shows what takes it, docker system prune removes\n"
             "what no container uses.",
         )
 
 
 def _firewall(stack: Stack, users: UsersNetwork) -> str:
-    wanted = firewall_rules(stack, users)
+    wanted, local = firewall_rules(stack, users), stack.settings.local
     if os.geteuid() == 0:
         firewall.apply(wanted)
-        return f"containers reach {users.gateway}:{stack.settings.local.hub_port} and nothing else here"
+        return f"containers reach {users.gateway}:{local.hub_port} and nothing else of this machine"
     stack.report.warn(
         "EVERY PORT OF THIS MACHINE IS OPEN TO USERS' CONTAINERS: only root may set the\n"
         "firewall rules that close them. Run this now, and after every restart of the machine:\n"

@@ -1,0 +1,354 @@
+"""`workroom doctor`: every check is one line that says ok, or what to do.
+
+    ok       as it must be
+    note     works, and something is worth knowing
+    failed   does not work; the line names the fix
+
+Each check is a function that returns one `Check`; what it needs from an earlier one (the
+engine's client, the users' network) is handed to it, and it says so when that is missing.
+"""
+
+from __future__ import annotations
+
+import os
+import ssl
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from workroom_hub import config_file
+from workroom_hub.errors import PortTaken, WorkroomError
+from workroom_hub.machine import engine, firewall, hub, network, ports, probe, processes, proxy
+from workroom_hub.machine.console import Reporter, human_bytes
+from workroom_hub.machine.hub import HubApi
+from workroom_hub.machine.stack import Stack
+from workroom_hub.runtime import state_folder
+from workroom_hub.settings import Settings, offered_profiles
+
+if TYPE_CHECKING:
+    from docker import DockerClient
+
+_DISK_NEEDED, _DISK_WANTED = 2 * 2**30, 8 * 2**30
+
+
+@dataclass(frozen=True)
+class Check:
+    """The outcome of one check.
+
+    Attributes:
+        name: What was looked at.
+        state: "ok", "note" or "failed".
+        message: What was found.
+        fix: What to do, or "".
+    """
+
+    name: str
+    state: Literal["ok", "note", "failed"]
+    message: str
+    fix: str = ""
+
+    def as_dict(self) -> dict[str, str]:
+        """Return it as plain data, for JSON."""
+        return asdict(self)
+
+
+def run(seen: Callable[[Check], None] | None = None) -> list[Check]:
+    """Do every check and return the outcomes; nothing is changed.
+
+    Args:
+        seen: Called with each outcome as soon as it is known.
+    """
+    checks: list[Check] = []
+
+    def add(check: Check) -> None:
+        checks.append(check)
+        if seen:
+            seen(check)
+
+    stack, check = _settings()
+    add(check)
+    add(_state_folder(stack))
+    client, check = _engine()
+    add(check)
+    if client is not None:
+        info = client.info()
+        add(_limits(info))
+        add(_fits(stack.settings, int(info["NCPU"]), int(info["MemTotal"])))
+        add(_disk("disk of the engine", info["DockerRootDir"]))
+    add(_disk("disk of the state folder", str(_existing(stack.home))))
+    add(_memory())
+    add(_ca_bundle(stack.settings))
+    add(_proxy(stack))
+    add(_hub(stack))
+    if client is not None:
+        for check in _with_engine(client, stack):
+            add(check)
+    return checks
+
+
+def show(checks: list[Check]) -> None:
+    """Print the sum of it, after the lines `print_check` has written."""
+    failed = sum(check.state == "failed" for check in checks)
+    print(f"\n{failed} of {len(checks)} checks failed." if failed else "\nAll is well.")
+
+
+def print_check(check: Check) -> None:
+    """Print one line, and what to do below it."""
+    import sys
+
+    color = {"ok": "32", "note": "33", "failed": "31"}[check.state]
+    mark = f"\033[{color}m{check.state:<6}\033[0m" if sys.stdout.isatty() else f"{check.state:<6}"
+    print(f"{mark}  {check.name}: {check.message}", flush=True)
+    for line in check.fix.splitlines():
+        print(f"        → {line}")
+
+
+def _with_engine(client: DockerClient, stack: Stack) -> list[Check]:
+    users = network.find(client, stack.settings)
+    checks = [_images(client, stack), _firewall(stack, users)]
+    image = stack.settings.images[0].ref
+    if users is None:
+        checks.append(Check("inside a container", "note", "not tried: `workroom up` comes first"))
+        return checks
+    try:
+        seen = probe.look(client, stack, users, image)
+    except WorkroomError as error:
+        return [*checks, Check("inside a container", "failed", error.message, error.fix)]
+    return [*checks, _reach(stack, seen), _dns(seen), _tls(seen)]
+
+
+def _settings() -> tuple[Stack, Check]:
+    try:
+        stack = Stack.load(quiet=True)
+    except WorkroomError as error:
+        stack = Stack(Settings(), None, state_folder(), Reporter(quiet=True))
+        return stack, Check("settings", "failed", error.message, error.fix or "Correct that line.")
+    return stack, Check("settings", "ok", str(stack.config or "no workroom.yaml: the defaults"))
+
+
+def _state_folder(stack: Stack) -> Check:
+    name, home = "state folder", stack.home
+    if not home.is_dir():
+        above = _existing(home)
+        if os.access(above, os.W_OK):
+            return Check(name, "ok", f"{home} will be made")
+        return Check(name, "failed", f"{above} cannot be written", "Set WORKROOM_HOME elsewhere.")
+    mode = home.stat().st_mode & 0o777
+    if mode & 0o077:
+        return Check(
+            name, "failed", f"{home} can be read by others (mode {mode:o})", f"chmod 700 {home}"
+        )
+    if not os.access(home, os.W_OK):
+        return Check(name, "failed", f"{home} cannot be written", f"sudo chown -R $USER {home}")
+    return Check(name, "ok", str(home))
+
+
+def _engine() -> tuple[DockerClient | None, Check]:
+    try:
+        client = engine.connect(timeout=20)
+    except WorkroomError as error:
+        return None, Check("Docker engine", "failed", error.message, error.fix)
+    return client, Check("Docker engine", "ok", f"version {client.version()['Version']}")
+
+
+def _limits(info: dict[str, Any]) -> Check:
+    missing = [
+        words
+        for key, words in (
+            ("MemoryLimit", "memory"),
+            ("CpuCfsQuota", "CPU"),
+            ("PidsLimit", "processes"),
+        )
+        if not info.get(key)
+    ]
+    if missing:
+        return Check(
+            "limits",
+            "failed",
+            f"this engine cannot limit {', '.join(missing)} of a container",
+            "Enable these cgroup controllers in the kernel (cgroup_enable=memory on its command "
+            "line).",
+        )
+    if not info.get("SwapLimit"):
+        return Check("limits", "note", "memory, CPU and processes are enforced; swap is not")
+    return Check("limits", "ok", "memory, swap, CPU and processes are enforced")
+
+
+def _fits(settings: Settings, cpus: int, memory: int) -> Check:
+    name = "profiles"
+    try:
+        config_file.check_against_machine(settings, cpus, memory)
+    except WorkroomError as error:
+        return Check(name, "failed", error.message.replace("\n", " "), error.fix)
+    names = ", ".join(p.name for p in offered_profiles(settings, cpus, memory))
+    return Check(name, "ok", f"{cpus} cores and {human_bytes(memory)} hold: {names}")
+
+
+def _disk(name: str, folder: str) -> Check:
+    path = folder if os.path.isdir(folder) else "/"
+    room = os.statvfs(path)
+    free = room.f_bavail * room.f_frsize
+    found = f"{human_bytes(free)} free ({path})"
+    fix = "See what takes it: docker system df. Remove what is not used: docker system prune"
+    if free < _DISK_NEEDED:
+        return Check(name, "failed", found, fix)
+    return Check(name, "note" if free < _DISK_WANTED else "ok", found)
+
+
+def _memory() -> Check:
+    lines = Path("/proc/meminfo").read_text().splitlines()
+    sizes = {line.split(":")[0]: int(line.split()[1]) * 1024 for line in lines}
+    available, total = sizes["MemAvailable"], sizes["MemTotal"]
+    found = f"{human_bytes(available)} available of {human_bytes(total)}"
+    if available < 512 * 2**20:
+        return Check("memory", "failed", found, "Stop servers: workroom status shows the big ones.")
+    return Check("memory", "note" if available < 2 * 2**30 else "ok", found)
+
+
+def _ca_bundle(settings: Settings) -> Check:
+    bundle = settings.build.ca_bundle
+    if not isinstance(bundle, Path):
+        return Check("CA certificates", "ok", f"{bundle}")
+    try:
+        ssl.create_default_context(cafile=str(bundle))
+    except OSError as error:
+        return Check(
+            "CA certificates",
+            "failed",
+            f"{bundle} is not a file of certificates ({error.strerror or type(error).__name__})",
+            "Set build.ca_bundle (or CA_BUNDLE) to a PEM file, or to auto.",
+        )
+    return Check("CA certificates", "ok", str(bundle))
+
+
+def _proxy(stack: Stack) -> Check:
+    web = stack.settings.web
+    return _process(
+        stack,
+        "web proxy",
+        proxy.ROLE,
+        proxy.listens(stack),
+        [(web.host, web.port, "WORKROOM_PORT=8010 make up")],
+    )
+
+
+def _hub(stack: Stack) -> Check:
+    try:
+        api = HubApi.of(stack)
+    except WorkroomError:
+        return _process(stack, "hub", hub.ROLE, False, [])
+    return _process(stack, "hub", hub.ROLE, api.version() is not None, [])
+
+
+def _process(
+    stack: Stack, name: str, role: str, answers: bool, wanted: list[tuple[str, int, str]]
+) -> Check:
+    running = processes.find(stack.home, role)
+    if running and answers:
+        return Check(name, "ok", f"process {running.pid} answers")
+    if running:
+        return Check(
+            name,
+            "failed",
+            f"process {running.pid} runs and does not answer",
+            f"workroom up, then workroom logs {role}",
+        )
+    if (stack.home / f"{role}.pid").exists():
+        return Check(
+            name,
+            "failed",
+            "it was started and is gone",
+            f"Start it again: workroom up\nWhy it ended: workroom logs {role}",
+        )
+    for host, port, setting in wanted:
+        try:
+            ports.require_free(host, port, f"the {name}", setting)
+        except PortTaken as error:
+            return Check(name, "failed", error.message, error.fix)
+    return Check(name, "note", "not started", "workroom up")
+
+
+def _images(client: DockerClient, stack: Stack) -> Check:
+    from workroom_hub.machine import images
+
+    missing, notes = [], []
+    for image in stack.settings.images:
+        facts = images.facts(client, image.ref)
+        if facts is None:
+            missing.append(image.ref)
+        else:
+            said = facts.rstudio or "not in the image"
+            notes.append(f"{image.ref} (RStudio: {said})")
+    if missing:
+        fix = "workroom up builds or pulls it"
+        return Check("images", "failed", f"missing: {', '.join(missing)}", fix)
+    return Check("images", "ok", ", ".join(notes))
+
+
+def _firewall(stack: Stack, users: network.UsersNetwork | None) -> Check:
+    from workroom_hub.machine.up import firewall_rules
+
+    name = "firewall"
+    if users is None:
+        return Check(name, "note", "the users' network does not exist yet", "workroom up")
+    wanted = firewall_rules(stack, users)
+    there = firewall.in_force(wanted)
+    if there is None:
+        return Check(name, "note", "only root can read the rules; the line below tries them")
+    if not there:
+        return Check(
+            name, "failed", "containers may reach ports of this machine", "Run again: workroom up"
+        )
+    return Check(name, "ok", f"chain {wanted.chain} is in force on {users.bridge}")
+
+
+def _reach(stack: Stack, seen: probe.Seen) -> Check:
+    name = "from a container, this machine"
+    if seen.reached:
+        return Check(
+            name,
+            "failed",
+            f"a container reaches ports it must not: {', '.join(seen.reached)}",
+            "Run as root: workroom up   (it sets the firewall rules)",
+        )
+    if not seen.hub and processes.find(stack.home, hub.ROLE):
+        return Check(
+            name,
+            "failed",
+            f"a container cannot reach the hub's port {stack.settings.local.hub_port}",
+            "Another firewall (ufw, firewalld) may block it: allow that port on "
+            f"{network.bridge_name(stack.settings.instance)}.",
+        )
+    return Check(name, "ok", "only the hub's port answers")
+
+
+def _dns(seen: probe.Seen) -> Check:
+    if seen.dns:
+        return Check("from a container, DNS", "ok", f"{seen.host} has an address")
+    return Check(
+        "from a container, DNS",
+        "note",
+        f"{seen.host} has no address: packages cannot be installed in servers",
+        "Set name servers in workroom.yaml (local.dns), unless servers shall be offline.",
+    )
+
+
+def _tls(seen: probe.Seen) -> Check:
+    name = "from a container, TLS"
+    if not seen.tls_error:
+        return Check(name, "ok", f"{seen.host}: certificate trusted")
+    if "CERTIFICATE_VERIFY_FAILED" in seen.tls_error:
+        return Check(
+            name,
+            "failed",
+            f"{seen.host}: the certificate is not trusted",
+            "This network inspects TLS: set build.ca_bundle to its CA (PEM), then workroom up.",
+        )
+    return Check(name, "note", f"{seen.host} was not reached ({seen.tls_error})")
+
+
+def _existing(path: Path) -> Path:
+    while not path.exists():
+        path = path.parent
+    return path

@@ -1,0 +1,182 @@
+"""`workroom down`: stops what `up` started, and with `--purge` removes what people made."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+from workroom_hub.errors import EngineError, HubError
+from workroom_hub.machine import engine, firewall, hub, network, processes, proxy
+from workroom_hub.machine.hub import HubApi
+from workroom_hub.machine.network import LABEL, PROBE
+
+if TYPE_CHECKING:
+    from docker import DockerClient
+
+    from workroom_hub.machine.stack import Stack
+
+_STATE = (
+    "hub.sqlite*",
+    "*.log",
+    "*.log.1",
+    "*.pid",
+    "runtime.json",
+    "initial-password",
+    "secrets",
+    "proxy",
+    "firewall.v4",
+    ".*.[0-9]*",
+    "up.lock",
+)
+"""What is ours in the state folder; anything else in it is left alone."""
+
+
+def down(stack: Stack, *, purge: bool = False) -> None:
+    """Stop servers, hub, proxy; remove the network and its firewall rules.
+
+    Homes stay unless `purge`. The engine is stopped only if `up` had started it and nobody
+    else's containers run in it.
+
+    Raises:
+        WorkroomError: Something could not be stopped; what could be is.
+    """
+    if not stack.home.is_dir():
+        stack.report.line(f"Nothing to stop: there is no state folder {stack.home}.")
+        return
+    with stack.locked():
+        _stop_everything(stack, purge=purge)
+        if purge:
+            _remove_state(stack)
+    if purge:
+        _remove_folder(stack)
+    stack.report.line("Workroom is down." + ("" if purge else " Homes and accounts are kept."))
+
+
+def _stop_everything(stack: Stack, *, purge: bool) -> None:
+    report = stack.report
+    with report.step("Users' servers") as step:
+        stopped = _stop_servers_through_hub(stack)
+        step.result = f"{stopped} stopped" if stopped else "none that the hub knows of"
+    with report.step("Hub") as step:
+        step.result = "stopped" if processes.stop(stack.home, hub.ROLE, grace=20) else "not running"
+        for stray in processes.strays(stack.home):
+            processes.end(stray)
+    with report.step("Web proxy") as step:
+        step.result = "stopped" if processes.stop(stack.home, proxy.ROLE) else "not running"
+    try:
+        client = engine.connect()
+    except EngineError as error:
+        # With the engine stopped its containers are too; the rest is done at the next `down`.
+        report.warn(f"{error.message} Run `workroom down` again when it is back.")
+        return
+    with report.step("Containers, network and firewall") as step:
+        step.result = ", ".join(_clear(client, stack)) or "nothing left"
+    if purge:
+        with report.step("Homes and image") as step:
+            step.result = ", ".join(_purge(client, stack)) or "there were none"
+    client.close()
+    sentence = engine.stop_ours(stack.home)
+    if sentence:
+        report.line(sentence[0].upper() + sentence[1:] + ".")
+
+
+def _stop_servers_through_hub(stack: Stack) -> int:
+    """Ask the hub to stop every server, so that it writes its usage rows; wait a minute at most."""
+    try:
+        api = HubApi.of(stack)
+        if api.version() is None:
+            return 0
+        servers = [(s["user"], s["server"]) for s in api.servers()]
+    except HubError:
+        return 0
+
+    def stop(server: tuple[str, str]) -> None:
+        user, name = (quote(part, safe="") for part in server)
+        path = f"users/{user}/servers/{name}" if name else f"users/{user}/server"
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            try:
+                api.call("DELETE", path)
+                return
+            except HubError:
+                # Still starting or already stopping: the engine removes what is left.
+                time.sleep(1)
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(stop, servers))
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        try:
+            if not api.servers():
+                break
+        except HubError:
+            break
+        time.sleep(0.2)
+    return len(servers)
+
+
+def _clear(client: DockerClient, stack: Stack) -> list[str]:
+    from docker.errors import NotFound
+
+    done = []
+    for instance in stack.instances():
+        left = [
+            container
+            for label in (LABEL, PROBE)
+            for container in client.containers.list(
+                all=True, filters={"label": f"{label}={instance}"}
+            )
+        ]
+        for container in left:
+            try:
+                container.remove(force=True)
+            except NotFound:
+                continue
+        if left:
+            done.append(f"{len(left)} container(s) removed")
+        if network.remove(client, instance):
+            done.append(f"network {network.network_name(instance)} removed")
+        if firewall.remove(instance, network.bridge_name(instance)):
+            done.append("firewall rules removed")
+    return done
+
+
+def _purge(client: DockerClient, stack: Stack) -> list[str]:
+    from docker.errors import APIError, ImageNotFound
+
+    done = []
+    for instance in stack.instances():
+        volumes = client.volumes.list(filters={"label": f"{LABEL}={instance}"})
+        for volume in volumes:
+            volume.remove(force=True)
+        if volumes:
+            done.append(f"{len(volumes)} home(s) removed")
+    tag = stack.settings.build.tag
+    try:
+        client.images.remove(tag)
+        done.append(f"image {tag} removed")
+    except ImageNotFound:
+        pass
+    except APIError as error:
+        done.append(f"image {tag} kept: {error.explanation or error}")
+    return done
+
+
+def _remove_state(stack: Stack) -> None:
+    for pattern in _STATE:
+        for path in stack.home.glob(pattern):
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
+
+
+def _remove_folder(stack: Stack) -> None:
+    try:
+        stack.home.rmdir()
+    except OSError:
+        left = ", ".join(sorted(path.name for path in stack.home.iterdir())[:5])
+        stack.report.line(f"Kept in {stack.home}, because they are not Workroom's: {left}")

@@ -1,0 +1,64 @@
+"""`workroom logs`: the files of the state folder, and the output of users' containers."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING
+
+from workroom_hub.errors import WorkroomError
+from workroom_hub.machine import engine
+from workroom_hub.machine.network import LABEL
+
+if TYPE_CHECKING:
+    from docker.models.containers import Container
+
+    from workroom_hub.machine.stack import Stack
+
+FILES = ("hub", "proxy", "build", "dockerd", "workroom")
+
+
+def show(stack: Stack, what: str, *, lines: int, follow: bool) -> None:
+    """Print the end of a log, and go on printing if asked to.
+
+    Args:
+        stack: The stack.
+        what: One of `FILES`, a user's name, or USER/SERVER.
+        lines: How many lines to begin with.
+        follow: Go on until interrupted.
+
+    Raises:
+        WorkroomError: There is no such log.
+    """
+    log = stack.home / f"{what}.log"
+    if what in FILES and log.exists():
+        sys.stdout.flush()
+        more = ["-F"] if follow else []
+        os.execvp("tail", ["tail", "-n", str(lines), *more, str(log)])  # noqa: S606
+    if what in FILES:
+        raise WorkroomError(f"There is no {log.name} in {stack.home} yet.", "Start it: workroom up")
+    container = _container(stack, what)
+    if not follow:
+        sys.stdout.buffer.write(container.logs(tail=lines))
+        return
+    for part in container.logs(stream=True, follow=True, tail=lines):
+        sys.stdout.buffer.write(part)
+        sys.stdout.flush()
+
+
+def _container(stack: Stack, what: str) -> Container:
+    # A user's name cannot hold a slash.
+    user, _, server = what.partition("/")
+    prefix = LABEL.removesuffix(".instance")
+    labels = [
+        f"{LABEL}={stack.settings.instance}",
+        f"{prefix}.user={user}",
+        f"{prefix}.server={server}",
+    ]
+    found = engine.connect().containers.list(all=True, filters={"label": labels})
+    if not found:
+        raise WorkroomError(
+            f"'{what}' has no server that runs, and is none of: {', '.join(FILES)}.",
+            "See what runs: workroom status",
+        )
+    return found[0]

@@ -1,0 +1,204 @@
+"""`workroom status`: what runs, as the hub, the engine and the kernel say it now."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from workroom_hub.errors import EngineError, HubError
+from workroom_hub.machine import engine, hub, processes, proxy
+from workroom_hub.machine.console import human_bytes, human_seconds
+from workroom_hub.machine.hub import HubApi
+from workroom_hub.machine.network import LABEL
+
+if TYPE_CHECKING:
+    from docker import DockerClient
+
+    from workroom_hub.machine.stack import Stack
+
+_LABELS = LABEL.removesuffix(".instance")
+
+
+def collect(stack: Stack) -> dict[str, Any]:
+    """Return the whole status; shape and units are in docs/operations.md."""
+    try:
+        client = engine.connect(timeout=10)
+    except EngineError:
+        client = None
+    try:
+        api: HubApi | None = HubApi.of(stack)
+    except HubError:
+        api = None
+    version = api.version() if api else None
+    known = _known_servers(api) if api and version else None
+    measured = _measured(client, stack) if client else {}
+    return {
+        "url": stack.url,
+        "hub": _process(stack, hub.ROLE, answers=version is not None, version=version),
+        "proxy": _process(
+            stack, proxy.ROLE, answers=proxy.listens(stack), version=proxy.version(stack.home)
+        ),
+        "engine": {
+            "state": "running" if client else "stopped",
+            "version": client.version()["Version"] if client else None,
+        },
+        "images": _images(client, stack),
+        "servers": _servers(known, measured),
+    }
+
+
+def _process(stack: Stack, role: str, *, answers: bool, version: str | None) -> dict[str, Any]:
+    found = processes.find(stack.home, role)
+    if found is None:
+        return {"state": "stopped", "pid": None, "uptime_seconds": None, "version": None}
+    return {
+        "state": "running" if answers else "not answering",
+        "pid": found.pid,
+        "uptime_seconds": round(found.uptime, 1),
+        "version": version,
+    }
+
+
+def _images(client: DockerClient | None, stack: Stack) -> list[dict[str, Any]]:
+    from workroom_hub.machine import images
+
+    rows = []
+    for image in stack.settings.images:
+        facts = images.facts(client, image.ref) if client else None
+        rows.append(
+            {
+                "name": image.name,
+                "ref": image.ref,
+                "id": facts.id if facts else None,
+                "rstudio": facts.rstudio if facts else None,
+                "rstudio_note": facts.rstudio_note if facts else "",
+            }
+        )
+    return rows
+
+
+def _known_servers(api: HubApi) -> list[dict[str, Any]] | None:
+    try:
+        return api.servers()
+    except HubError:
+        return None
+
+
+def _measured(client: DockerClient, stack: Stack) -> dict[tuple[str, str], dict[str, Any]]:
+    """Return what the engine says of each running server's container, by user and server."""
+    from docker.errors import DockerException
+
+    wanted = {"label": f"{LABEL}={stack.settings.instance}"}
+    containers = client.api.containers(filters=wanted)
+
+    def measure(container: dict[str, Any]) -> dict[str, Any]:
+        labels = container["Labels"]
+        row: dict[str, Any] = {
+            "user": labels.get(f"{_LABELS}.user", ""),
+            "server": labels.get(f"{_LABELS}.server", ""),
+            "profile": labels.get(f"{_LABELS}.profile"),
+            "uptime_seconds": round(datetime.now(UTC).timestamp() - container["Created"], 1),
+            "memory_bytes": None,
+            "memory_limit_bytes": None,
+        }
+        try:
+            memory = client.api.stats(container["Id"], stream=False, one_shot=True)["memory_stats"]
+            row["memory_bytes"] = memory_used(memory)
+            row["memory_limit_bytes"] = memory.get("limit")
+        except (DockerException, KeyError):
+            pass  # it ended in this moment
+        return row
+
+    with ThreadPoolExecutor(8) as pool:
+        return {(row["user"], row["server"]): row for row in pool.map(measure, containers)}
+
+
+def memory_used(memory: dict[str, Any]) -> int | None:
+    """Return bytes in use without the file cache, as `docker stats` counts them."""
+    used, stats = memory.get("usage"), memory.get("stats") or {}
+    if used is None:
+        return None
+    # cgroup v2 calls it inactive_file, v1 total_inactive_file.
+    cache = stats.get("total_inactive_file", stats.get("inactive_file", 0))
+    return int(used - cache) if cache < used else int(used)
+
+
+def _servers(
+    known: list[dict[str, Any]] | None, measured: dict[tuple[str, str], dict[str, Any]]
+) -> list[dict[str, Any]]:
+    """Join the hub's list with the engine's measurements; without a hub, the engine's alone."""
+    if known is None:
+        return [{**_EMPTY, **row, "state": "running"} for row in measured.values()]
+    rows = []
+    for server in known:
+        row = {**_EMPTY, **measured.get((server["user"], server["server"]), {})}
+        row.update({name: value for name, value in server.items() if value is not None})
+        rows.append(row)
+    return rows
+
+
+_EMPTY: dict[str, Any] = {
+    "user": "",
+    "server": "",
+    "profile": None,
+    "state": "",
+    "uptime_seconds": None,
+    "memory_bytes": None,
+    "memory_limit_bytes": None,
+}
+
+
+def show(facts: dict[str, Any]) -> None:
+    """Draw the status for people."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(highlight=False)
+    table = Table.grid(padding=(0, 2))
+    table.add_row("[bold]URL[/]", facts["url"])
+    for title, name in (("Hub", "hub"), ("Web proxy", "proxy"), ("Docker engine", "engine")):
+        table.add_row(f"[bold]{title}[/]", _line(facts[name]))
+    for image in facts["images"]:
+        state = image["id"].removeprefix("sha256:")[:12] if image["id"] else "[red]missing[/]"
+        table.add_row(f"[bold]Image {image['name']}[/]", f"{image['ref']} ({state})")
+        if image["id"]:
+            rstudio = image["rstudio"] or f"not in the image. {image['rstudio_note']}".strip()
+            table.add_row("[bold]RStudio[/]", rstudio.replace("[", "\\["))
+    console.print(table)
+    if not facts["servers"]:
+        console.print("\nNo servers are running.")
+        return
+    servers = Table("User", "Server", "Profile", "State", "Up for", "Memory", box=box.SIMPLE)
+    for row in facts["servers"]:
+        _add_server(servers, row)
+    console.print(servers)
+
+
+def _add_server(table: Any, row: dict[str, Any]) -> None:
+    from rich.markup import escape
+
+    memory = ""
+    if row["memory_bytes"] is not None:
+        limit = row["memory_limit_bytes"]
+        memory = human_bytes(row["memory_bytes"]) + (f" of {human_bytes(limit)}" if limit else "")
+    uptime = row["uptime_seconds"]
+    table.add_row(
+        escape(row["user"]),
+        escape(row["server"] or "(default)"),
+        escape(row["profile"] or ""),
+        row["state"],
+        "" if uptime is None else human_seconds(uptime),
+        memory,
+    )
+
+
+def _line(part: dict[str, Any]) -> str:
+    color = "green" if part["state"] == "running" else "red"
+    more = [str(part["version"])] if part.get("version") else []
+    if part.get("pid"):
+        more.append(f"process {part['pid']}")
+    if part.get("uptime_seconds") is not None:
+        more.append(f"up for {human_seconds(part['uptime_seconds'])}")
+    return f"[{color}]{part['state']}[/]" + (f" · {' · '.join(more)}" if more else "")
