@@ -10,13 +10,13 @@ import logging
 from pathlib import Path
 from typing import Any
 
-import docker
 from jupyterhub.app import JupyterHub
 from jupyterhub.user import User
 from jupyterhub.utils import AnyTimeoutError
 from tornado.web import StaticFileHandler
 
 from workroom_hub import accounts, start_handler
+from workroom_spawner.local import engine_client
 from workroom_spawner.requests import LABEL
 
 STATIC = Path(__file__).parent / "static"
@@ -81,7 +81,7 @@ class WorkroomHub(JupyterHub):  # type: ignore[misc]
     async def remove_orphans(self) -> None:
         """Remove containers of this installation whose server the hub does not know as active."""
         instance = self.config.LocalSpawner.instance
-        client = docker.APIClient(version="auto", timeout=60)
+        client = engine_client()
         found = await asyncio.to_thread(
             client.containers, all=True, filters={"label": f"{LABEL}.instance={instance}"}
         )

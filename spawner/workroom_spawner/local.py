@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
@@ -28,6 +27,7 @@ from workroom_spawner.server import WorkroomServer, _now
 from workroom_spawner.startcode import START_CODES, Ticket
 
 _LOG_LINES = 15
+_THREADS = 32
 
 
 class LocalSpawner(WorkroomServer, DockerSpawner):  # type: ignore[misc]
@@ -53,19 +53,14 @@ class LocalSpawner(WorkroomServer, DockerSpawner):  # type: ignore[misc]
     def executor(self) -> ThreadPoolExecutor:
         """Threads for engine calls, shared by all users."""
         if LocalSpawner._threads is None:
-            LocalSpawner._threads = ThreadPoolExecutor(32, thread_name_prefix="engine")
+            LocalSpawner._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="engine")
         return LocalSpawner._threads
 
     @property
     def client(self) -> docker.APIClient:
         """The engine's client, shared by all users."""
         if LocalSpawner._api is None:
-            LocalSpawner._api = docker.APIClient(
-                version="auto",
-                base_url=os.environ.get("DOCKER_HOST"),
-                max_pool_size=32,
-                timeout=120,
-            )
+            LocalSpawner._api = engine_client()
         return LocalSpawner._api
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -309,6 +304,13 @@ class LocalSpawner(WorkroomServer, DockerSpawner):  # type: ignore[misc]
                 self.log.exception("container %s could not be removed", container)
         except Exception:
             self.log.exception("container %s could not be removed", container)
+
+
+def engine_client() -> docker.APIClient:
+    """Connect to the engine that `DOCKER_HOST` and its companions name, else the local one."""
+    return docker.APIClient(
+        version="auto", timeout=120, max_pool_size=_THREADS, **docker.utils.kwargs_from_env()
+    )
 
 
 def _reason(state: dict[str, Any]) -> str:

@@ -1,0 +1,94 @@
+"""WorkroomHub's differences from JupyterHub, without a hub running."""
+
+from __future__ import annotations
+
+import inspect
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from jupyterhub.user import User
+from traitlets.config import Config
+
+from workroom_hub import app
+from workroom_hub.app import WorkroomHub
+
+
+class Log:
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def warning(self, text: str, *values: object) -> None:
+        self.lines.append(text % values)
+
+
+class Unreachable:
+    """A server that runs but does not answer."""
+
+    async def wait_up(self, **_: Any) -> Any:
+        raise TimeoutError("no answer")
+
+
+def spawner(**traits: Any) -> Any:
+    return SimpleNamespace(
+        server=Unreachable(), _log_name="ada", _waiting_for_response=True, **traits
+    )
+
+
+async def test_a_starting_hub_keeps_a_server_that_does_not_answer() -> None:
+    log = Log()
+    kept = await app._keep_unreachable(SimpleNamespace(log=log), found := spawner(_check_pending=1))
+    assert kept is found
+    assert log.lines == ["ada runs but does not answer yet; kept"]
+    assert found._waiting_for_response is False
+
+
+async def test_a_server_being_started_must_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def original(user: Any, of: Any) -> None:
+        raise TimeoutError("gave up")
+
+    monkeypatch.setattr(app, "_wait_up", original)
+    with pytest.raises(TimeoutError, match="gave up"):
+        await app._keep_unreachable(SimpleNamespace(log=Log()), spawner(_check_pending=False))
+
+
+def test_jupyterhub_still_has_what_we_replace() -> None:
+    """docs/decisions/0004: a release that changes this must be looked at."""
+    assert list(inspect.signature(User._wait_up).parameters) == ["self", "spawner"]
+    source = inspect.getsource(inspect.getmodule(WorkroomHub.__mro__[1]))
+    assert "await user._wait_up(spawner)" in source
+    assert "spawner._check_pending = False" in source
+
+
+class Engine:
+    """Lists two containers and remembers what it was told to remove."""
+
+    removed: list[str] = []
+
+    def containers(self, **query: Any) -> list[dict[str, Any]]:
+        assert query == {"all": True, "filters": {"label": "io.workroom.instance=test"}}
+        return [
+            {
+                "Id": f"id-{user}",
+                "Names": [f"/{user}"],
+                "Labels": {"io.workroom.user": user, "io.workroom.server": ""},
+            }
+            for user in ("ada", "bob", "stranger")
+        ]
+
+    def remove_container(self, container: str, force: bool) -> None:
+        self.removed.append(container)
+
+
+async def test_only_containers_without_an_active_server_are_removed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(app, "engine_client", Engine)
+    monkeypatch.setattr(Engine, "removed", [])
+    hub = WorkroomHub(config=Config({"LocalSpawner": {"instance": "test"}}))
+    hub._trait_values["users"] = {
+        "ada": SimpleNamespace(spawners={"": SimpleNamespace(active=True)}),
+        "bob": SimpleNamespace(spawners={"": SimpleNamespace(active=False)}),
+    }
+    await hub.remove_orphans()
+    assert Engine.removed == ["id-bob", "id-stranger"]
