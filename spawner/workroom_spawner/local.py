@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 import docker
 from docker.errors import APIError
+from docker.utils import kwargs_from_env
 from dockerspawner import DockerSpawner
 from jupyterhub.utils import maybe_future
 from traitlets import Integer, List, Unicode, default
@@ -309,7 +310,7 @@ class LocalSpawner(WorkroomServer, DockerSpawner):  # type: ignore[misc]
 def engine_client() -> docker.APIClient:
     """Connect to the engine that `DOCKER_HOST` and its companions name, else the local one."""
     return docker.APIClient(
-        version="auto", timeout=120, max_pool_size=_THREADS, **docker.utils.kwargs_from_env()
+        version="auto", timeout=120, max_pool_size=_THREADS, **kwargs_from_env()
     )
 
 

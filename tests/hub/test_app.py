@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from jupyterhub.user import User
@@ -63,7 +63,7 @@ def test_jupyterhub_still_has_what_we_replace() -> None:
 class Engine:
     """Lists two containers and remembers what it was told to remove."""
 
-    removed: list[str] = []
+    removed: ClassVar[list[str]] = []
 
     def containers(self, **query: Any) -> list[dict[str, Any]]:
         assert query == {"all": True, "filters": {"label": "io.workroom.instance=test"}}
