@@ -19,6 +19,8 @@ from workroom_hub import accounts, start_handler
 from workroom_spawner.local import engine_client
 from workroom_spawner.requests import LABEL
 
+# An engine that was away when a server had to stop may leave its container running.
+_SWEEP_SECONDS = 300
 STATIC = Path(__file__).parent / "static"
 
 

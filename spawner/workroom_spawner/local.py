@@ -275,6 +275,8 @@ class LocalSpawner(WorkroomServer, DockerSpawner):  # type: ignore[misc]
 
     async def stop(self, now: bool = False) -> None:
         """Let the server end by itself for a moment, then end it; harmless when it is gone."""
+        # Now, for the hub counts the stop itself as activity.
+        self.end_reason = self.end_reason or self._stop_reason()
         if self.object_id:
             try:
                 await self.docker("stop", self.object_id, timeout=0 if now else self.stop_seconds)

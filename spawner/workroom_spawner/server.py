@@ -155,7 +155,7 @@ class WorkroomServer(_Mixed):  # type: ignore[misc]
                 image=self.choice.image.ref,
                 start=self.started_at,
                 stop=_now(),
-                reason=self.end_reason or self._stop_reason(),
+                reason=self.end_reason or "stopped",
             )
         except Exception:
             # A lost row must not keep a server from being stopped.

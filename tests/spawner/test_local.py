@@ -6,6 +6,7 @@ import asyncio
 import json
 import re
 from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -71,6 +72,18 @@ async def test_start_stop_and_the_usage_row(make_spawner: Make, port: int) -> No
     [(user, profile, reason, start, stop)] = rows(spawner)
     assert (user, profile, reason) == ("ada", "large", "stopped")
     assert start <= stop
+
+
+async def test_an_idle_server_s_row_says_so(make_spawner: Make, port: int) -> None:
+    engine = Engine()
+    spawner = make_spawner(engine, idle_after=3600)
+    await started(spawner, engine, port)
+    now = datetime.now(UTC).replace(tzinfo=None)
+    spawner.orm_spawner.last_activity = now - timedelta(hours=2)
+    await spawner.stop()
+    spawner.orm_spawner.last_activity = now  # the hub does this before it calls the hook
+    await spawner.run_post_stop_hook()
+    assert [row.reason for row in rows(spawner)] == ["idle"]
 
 
 async def test_container_is_given_a_code_and_no_token(make_spawner: Make, port: int) -> None:
