@@ -71,14 +71,17 @@ class WorkroomHub(JupyterHub):  # type: ignore[misc]
         return await super().init_spawners()
 
     async def start(self) -> None:
-        """Start, then clear away what an earlier hub left half-made."""
+        """Start, clear away what an earlier hub left half-made, and look again now and then."""
         await super().start()
+        await self._sweep()
+        self._sweeper = PeriodicCallback(self._sweep, _SWEEP_SECONDS * 1000)
+        self._sweeper.start()
+
+    async def _sweep(self) -> None:
         try:
             await self.remove_orphans()
         except Exception:
-            self.log.exception(
-                "orphaned containers could not be looked for; next start tries again"
-            )
+            self.log.exception("orphaned containers could not be looked for; tried again later")
 
     async def remove_orphans(self) -> None:
         """Remove containers of this installation whose server the hub does not know as active."""
