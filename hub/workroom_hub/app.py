@@ -13,6 +13,7 @@ from typing import Any
 from jupyterhub.app import JupyterHub
 from jupyterhub.user import User
 from jupyterhub.utils import AnyTimeoutError
+from tornado.ioloop import PeriodicCallback
 from tornado.web import StaticFileHandler
 
 from workroom_hub import accounts, start_handler
