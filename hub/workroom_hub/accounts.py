@@ -19,13 +19,9 @@ from jupyterhub.scopes import needs_scope
 from jupyterhub.utils import isoformat, maybe_future
 from tornado import web
 
-from workroom_hub.passwords import (
-    MAX_NAME,
-    LocalAuthenticator,
-    end_sessions,
-    forget_initial_password,
-    generate_password,
-)
+from workroom_hub.initial_password import forget_initial_password, generate_password
+from workroom_hub.passwords import LocalAuthenticator, end_sessions
+from workroom_hub.user_names import MAX_NAME
 
 
 class _AccountsHandler(APIHandler):  # type: ignore[misc]

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-import unicodedata
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from typing import Any
@@ -23,26 +22,11 @@ from nativeauthenticator.orm import UserInfo
 from tornado import web
 from traitlets import Bool, Integer, default
 
-from workroom_hub.initial_password import (
-    forget_initial_password,
-    generate_password,
-    load_initial_password,
-    save_initial_password,
-)
-
-__all__ = [
-    "LocalAuthenticator",
-    "PasswordRefused",
-    "end_sessions",
-    "forget_initial_password",
-    "generate_password",
-    "load_initial_password",
-    "save_initial_password",
-]
+from workroom_hub.initial_password import forget_initial_password
+from workroom_hub.user_names import MAX_NAME, UserNames
 
 MIN_LENGTH = 10
 MAX_BYTES = 72  # bcrypt reads no further, so anything longer is refused instead of cut
-MAX_NAME = 200
 MAX_COUNTED_NAMES = 10_000
 MAX_WAITING = 64
 
@@ -51,7 +35,7 @@ class PasswordRefused(ValueError):
     """A new password breaks a rule; the text says which."""
 
 
-class LocalAuthenticator(NativeAuthenticator):  # type: ignore[misc]
+class LocalAuthenticator(UserNames, NativeAuthenticator):  # type: ignore[misc]
     """Log-in with a password, for accounts that an admin has made."""
 
     enable_signup = Bool(False, help="Accounts are made with `workroom users add` only.")
@@ -75,19 +59,6 @@ class LocalAuthenticator(NativeAuthenticator):  # type: ignore[misc]
         # The hub's own session: accounts live in the hub's database. JupyterHub's
         # default does the same after a warning that would mean nothing to an operator.
         return self._deprecated_db_session
-
-    def normalize_username(self, username: str) -> str:
-        """Return the one spelling of a name: lower case, Unicode NFC."""
-        composed = unicodedata.normalize("NFC", username)
-        return unicodedata.normalize("NFC", str(super().normalize_username(composed)))
-
-    def validate_username(self, username: str) -> bool:
-        """Accept up to 200 printable characters without space, comma or slash."""
-        return (
-            len(username) <= MAX_NAME
-            and username.isprintable()
-            and bool(super().validate_username(username))
-        )
 
     async def authenticate(self, handler: Any, data: dict[str, Any] | None) -> str | None:  # noqa: ARG002
         """Return the name if name and password belong together, else None.
@@ -113,7 +84,7 @@ class LocalAuthenticator(NativeAuthenticator):  # type: ignore[misc]
         if not await self._matches(str(data.get("password") or ""), digest) or not known:
             return None
         self.successful_login(name)
-        return name
+        return str(name)
 
     async def check_password(self, name: str, password: str) -> bool:
         """Tell whether `password` is the one of account `name`; same rules as a log-in."""
