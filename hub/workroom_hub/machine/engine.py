@@ -80,7 +80,7 @@ def ensure(home: Path, step: Step) -> DockerClient:
     for start in (_with_systemd, _with_init_script):
         if start(step) and _wait(30):
             return connect()
-    _directly(home, step)
+    start_directly(home, step)
     return connect()
 
 
@@ -141,7 +141,12 @@ def _with_init_script(step: Step) -> bool:
     return _quiet(["service", "docker", "start"])
 
 
-def _directly(home: Path, step: Step) -> None:
+def start_directly(home: Path, step: Step) -> None:
+    """Start `dockerd` itself, its log in the state folder, and wait until it answers.
+
+    Raises:
+        EngineError: It ends or does not answer within a minute.
+    """
     step.update("starting dockerd itself")
     child = processes.start(home, ROLE, ["dockerd"], dict(os.environ), "")
     if _wait(60, child):
