@@ -1,7 +1,7 @@
 # The commands of the project; `make help` explains them. What they do is in .venv/bin/workroom,
 # infra/local/bootstrap.sh and tests/run.py.
 .DEFAULT_GOAL := help
-.PHONY: help up down test test-unit bench soak lint types format lock hub-env dev-env
+.PHONY: help up down test test-unit bench soak lint types format lock docs hub-env dev-env
 WORKROOM := .venv/bin/workroom
 RUN := .venv/bin/python tests/run.py
 
@@ -37,6 +37,9 @@ format: dev-env  ## Put the formatting right
 
 lock: dev-env  ## Write requirements/*.txt anew from the .in files and pyproject.toml
 	@infra/local/lock.sh
+
+docs: hub-env  ## Write docs/settings.md anew from the code
+	@$(WORKROOM) config docs >docs/settings.md
 
 hub-env:
 	@infra/local/bootstrap.sh hub

@@ -194,7 +194,7 @@ def config_check(
 
     settings = config_file.load(file)
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    config_file.check_against_machine(settings, os.cpu_count() or 1, memory)
+    config_file.check_against_machine(settings, os.cpu_count() or 1, memory, path=file)
     found = config_file.config_path(file)
     print(f"{found}: ok" if found else "There is no workroom.yaml here: the defaults apply.")
 

@@ -9,6 +9,7 @@ Environment variables override single fields (`OVERRIDES`) and are checked like 
 from __future__ import annotations
 
 import difflib
+import ipaddress
 import math
 import os
 import re
@@ -53,6 +54,16 @@ class _Source:
             if path[:end] in self.lines:
                 return f"{self.file}:{self.lines[path[:end]]}"
         return self.file
+
+    def written(self, path: Path_, otherwise: Any) -> Any:
+        """Return the value at `path` as it is in the file."""
+        value: Any = self.data
+        for part in path:
+            try:
+                value = value[part]
+            except (KeyError, IndexError, TypeError):
+                return otherwise
+        return value
 
 
 @dataclass(frozen=True)
@@ -117,16 +128,21 @@ def load(path: Path | None = None, environment: Mapping[str, str] | None = None)
         known = {p.field for p in problems}
         problems += [p for p in _problems(source, error) if p.field not in known]
         _fail(problems, error)
-    problems += _booleans(source, settings)
+    problems += _booleans(source, settings) + _addresses(source, settings)
     if problems:
         _fail(problems, None)
     return settings
 
 
 def check_against_machine(
-    settings: Settings, cpus: int, memory: int, gpus: int | None = None
+    settings: Settings,
+    cpus: int,
+    memory: int,
+    gpus: int | None = None,
+    *,
+    path: Path | None = None,
 ) -> None:
-    """Refuse profiles of the settings' own list that this machine cannot hold.
+    """Refuse profiles of the settings' own list that do not fit, and files that are not there.
 
     Default profiles are not an error; those that do not fit are just not offered.
 
@@ -135,28 +151,62 @@ def check_against_machine(
         cpus: Cores of the machine.
         memory: Bytes of memory of the machine.
         gpus: GPUs of the machine, or None if that is not known (then they are not checked).
+        path: The file they came from, as given to `load`; it is read for the line numbers.
 
     Raises:
-        ConfigError: Names each profile that does not fit.
+        ConfigError: Names each of them.
     """
-    if "profiles" not in settings.model_fields_set:
-        return
-    wrong = []
+    found = config_path(path)
+    source = _read(found) if found else _Source("settings")
+    _override(source, os.environ)
+    problems = _files(source, settings)
+    if "profiles" in settings.model_fields_set:
+        problems += _too_large(source, settings, cpus, memory, gpus)
+    if problems:
+        _fail(problems, None)
+
+
+def _too_large(
+    source: _Source, settings: Settings, cpus: int, memory: int, gpus: int | None
+) -> list[Problem]:
+    problems = []
     for index, profile in enumerate(settings.profiles):
-        name = f"profiles[{index}] '{profile.name}'"
-        if profile.cpu > cpus:
-            wrong.append(f"{name}: cpu {profile.cpu:g} is more than this machine's {cpus} cores.")
-        if profile.memory > memory:
-            wrong.append(
-                f"{name}: memory {_size(profile.memory)} is more than "
-                f"this machine's {_size(memory)}."
-            )
-        if gpus is not None and profile.gpu > gpus:
-            wrong.append(f"{name}: gpu {profile.gpu} is more than this machine's {gpus}.")
-    if wrong:
-        raise ConfigError(
-            "\n".join(wrong), "Make these profiles smaller, or remove them from workroom.yaml."
+        limits = [("cpu", profile.cpu, cpus, f"{cpus} cores", f"{profile.cpu:g} cores")]
+        limits += [("memory", profile.memory, memory, _size(memory), _size(profile.memory))]
+        if gpus is not None:
+            limits += [("gpu", profile.gpu, gpus, f"{gpus} GPUs", f"{profile.gpu} GPUs")]
+        for name, wanted, there, has, asked in limits:
+            if wanted > there:
+                at: Path_ = ("profiles", index, name)
+                problems.append(
+                    Problem(
+                        source.where(at),
+                        _dotted(at),
+                        f"profile '{profile.name}' asks for {asked}, and this machine has {has}.",
+                        "Make it smaller, or remove the profile.",
+                    )
+                )
+    return problems
+
+
+def _files(source: _Source, settings: Settings) -> list[Problem]:
+    """Find files and folders that the settings name and that are not there."""
+    bundle, oidc = settings.build.ca_bundle, settings.auth.oidc
+    named: list[tuple[Path_, Path | None, str]] = [
+        (("homes", "shared_data"), settings.homes.shared_data, "folder"),
+        (("build", "ca_bundle"), bundle if isinstance(bundle, Path) else None, "file"),
+        (("auth", "oidc", "client_secret_file"), oidc.client_secret_file if oidc else None, "file"),
+    ]
+    return [
+        Problem(
+            source.where(at),
+            _dotted(at),
+            f"there is no {kind} '{path}'.",
+            f"Write the path of a {kind} of this machine.",
         )
+        for at, path, kind in named
+        if path and not (path.is_dir() if kind == "folder" else path.is_file())
+    ]
 
 
 def _fail(problems: list[Problem], cause: Exception | None) -> None:
@@ -195,7 +245,20 @@ def _read(path: Path) -> _Source:
             "Write fields such as\nweb:\n  port: 8000",
         )
     source.data = _plain(tree, (), source.lines)
+    _drop_empty_sections(source.data, Settings)
     return source
+
+
+def _drop_empty_sections(data: dict[str, Any], model: type[BaseModel]) -> None:
+    """Take a section with nothing below it (`web:`) for one that is not there."""
+    for name, field_ in model.model_fields.items():
+        inner = field_.annotation
+        if not (isinstance(inner, type) and issubclass(inner, BaseModel)):
+            continue
+        if name in data and data[name] is None:
+            del data[name]
+        elif isinstance(data.get(name), dict):
+            _drop_empty_sections(data[name], inner)
 
 
 def _plain(node: Any, path: Path_, lines: dict[Path_, int]) -> Any:
@@ -251,6 +314,39 @@ def _repeated_names(source: _Source) -> list[Problem]:
     return problems
 
 
+def _addresses(source: _Source, settings: Settings) -> list[Problem]:
+    """Find address ranges that are none, and ports that are given twice."""
+    problems = []
+    subnet = settings.local.subnet
+    if subnet is not None:
+        try:
+            roomy = ipaddress.IPv4Network(subnet).prefixlen <= 28
+        except ValueError:
+            roomy = False
+        if not roomy:
+            problems.append(
+                Problem(
+                    source.where(("local", "subnet")),
+                    "local.subnet",
+                    f"'{subnet}' is not an IPv4 range of 16 addresses or more.",
+                    "Write one such as 172.30.0.0/16.",
+                )
+            )
+    ports: dict[int, Path_] = {}
+    for at, port in (
+        (("web", "port"), settings.web.port),
+        (("web", "proxy_api_port"), settings.web.proxy_api_port),
+        (("local", "hub_port"), settings.local.hub_port),
+    ):
+        if port in ports:
+            other = _dotted(ports[port])
+            problems.append(
+                Problem(source.where(at), _dotted(at), f"{port} is {other} too.", "Choose another.")
+            )
+        ports.setdefault(port, at)
+    return problems
+
+
 def _booleans(source: _Source, settings: Settings) -> list[Problem]:
     """Find `true` and `false` where a number is expected (pydantic takes them for 1 and 0)."""
     problems = []
@@ -301,7 +397,9 @@ def _is_variant(part: str | int, loc: Path_, source: _Source) -> bool:
 
 
 def _problem(source: _Source, path: Path_, item: dict[str, Any]) -> Problem:
-    kind, value, context = item["type"], item.get("input"), item.get("ctx") or {}
+    kind, context = item["type"], item.get("ctx") or {}
+    # What was written, not what an earlier step of the validation made of it.
+    value = source.written(path, item.get("input"))
     where, name = source.where(path), _dotted(path)
     if kind == "extra_forbidden":
         return Problem(where, name, *_unknown(path))

@@ -46,8 +46,10 @@ idle:
 Sizes are written as `512M` or `2G` (powers of 1024), times as `30s`, `90m`, `2h` or `1d`.
 This page is written by `make docs` from the code; do not edit it by hand.
 
-Environment variables override single fields: {overrides}. `WORKROOM_HOME` is the state folder
-(default: `.workroom` beside the Makefile), `WORKROOM_CONFIG` the settings file.
+Environment variables override single fields:
+{overrides}.
+`WORKROOM_HOME` is the state folder (default: `.workroom` beside the Makefile),
+`WORKROOM_CONFIG` the settings file.
 """
 
 
@@ -134,7 +136,7 @@ def _type(annotation: Any) -> str:
     if origin in (typing.Union, types.UnionType):
         return " or ".join(_type(part) for part in parts if part is not type(None))
     if origin is list:
-        return f"list of {_type(parts[0])}s" if parts else "list"
+        return f"list of {_type(parts[0])}" if parts else "list"
     names = {"str": "text", "int": "whole number", "float": "number", "bool": "`true` or `false`"}
     name = str(annotation.__name__)
     return names.get(name, name.lower())
