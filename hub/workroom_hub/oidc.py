@@ -19,7 +19,7 @@ from oauthenticator.generic import GenericOAuthenticator
 from oauthenticator.oauth2 import OAuthCallbackHandler, OAuthLoginHandler
 from tornado import web
 from tornado.httpclient import HTTPClientError
-from traitlets import Unicode, default
+from traitlets import Bool, Unicode, default
 
 from workroom_hub.oidc_provider import (
     Keys,
@@ -30,7 +30,9 @@ from workroom_hub.oidc_provider import (
 )
 from workroom_hub.user_names import UserNames
 
-LIFETIME = 3600.0  # seconds a discovery document and its keys are believed
+LIFETIME = (
+    30.0  # seconds; short, so that a click on "Sign in" finds out whether the provider is there
+)
 
 
 class OidcLoginHandler(OAuthLoginHandler):  # type: ignore[misc]
@@ -76,12 +78,12 @@ class OidcAuthenticator(UserNames, GenericOAuthenticator):  # type: ignore[misc]
 
     issuer = Unicode(config=True, help="Issuer URL of the provider.")
     client_secret_file = Unicode(config=True, help="File with the client secret, mode 0600.")
+    enable_pkce = Bool(True, help="Always: it binds the code to the browser that began.")
+    manage_groups = Bool(True, help="Groups are the provider's word, at every log-in.")
     groups_claim = Unicode("groups", config=True, help="Claim that lists the user's groups.")
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.enable_pkce = True
-        self.manage_groups = True
         self._provider: Provider | None = None
         self._provider_until = 0.0
         self._keys: Keys | None = None

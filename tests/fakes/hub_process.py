@@ -65,6 +65,18 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def wait_for(url: str, process: subprocess.Popen[bytes], seconds: float = 30) -> None:
+    """Wait until `url` answers; TimeoutError when it does not, or the process has ended."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline and process.poll() is None:
+        try:
+            urllib.request.urlopen(url, timeout=2).close()
+            return
+        except OSError:
+            time.sleep(0.1)
+    raise TimeoutError(f"{url} did not answer")
+
+
 class Answering:
     """Stands for a user's server: says 200 to everything."""
 
@@ -121,15 +133,11 @@ class HubProcess:
                 [sys.executable, "-m", "jupyterhub", "-f", str(self.home / "config.py")],
                 cwd=self.home, env=self.env, stdout=log, stderr=log, start_new_session=True,
             )  # fmt: skip
-        deadline = time.monotonic() + 30
-        while time.monotonic() < deadline and self.process.poll() is None:
-            try:
-                urllib.request.urlopen(self.url + "health", timeout=2).close()
-                return
-            except OSError:
-                time.sleep(0.1)
-        self.stop()
-        raise RuntimeError(f"the hub did not start:\n{self.log.read_text()[-3000:]}")
+        try:
+            wait_for(self.url + "health", self.process)
+        except TimeoutError:
+            self.stop()
+            raise RuntimeError(f"the hub did not start:\n{self.log.read_text()[-3000:]}") from None
 
     def stop(self) -> None:
         """End the process and everything it started."""

@@ -1,0 +1,236 @@
+"""Log-in at a real OpenID Connect provider, in a real browser, through a real hub."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from tests.fakes.browser import chromium, complaints, new_page, npm_ci
+from tests.fakes.hub_process import HubProcess, free_port, wait_for
+
+HERE = Path(__file__).parent / "oidc"
+SECRET = "a secret+with/characters%that need=encoding"
+
+
+class Provider:
+    """The provider's process; `accounts` may change between log-ins."""
+
+    def __init__(self, home: Path, redirect_uri: str) -> None:
+        self.port = free_port()
+        self.issuer = f"http://127.0.0.1:{self.port}"
+        self.accounts_file = home / "accounts.json"
+        self.env = {
+            **os.environ,
+            "PORT": str(self.port),
+            "REDIRECT_URI": redirect_uri,
+            "CLIENT_SECRET": SECRET,
+            "ACCOUNTS": str(self.accounts_file),
+        }
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def set_accounts(self, **accounts: dict[str, Any]) -> None:
+        self.accounts_file.write_text(json.dumps(accounts))
+
+    def start(self) -> None:
+        npm_ci(HERE)
+        self.process = subprocess.Popen(["node", "provider.mjs"], cwd=HERE, env=self.env)
+        wait_for(f"{self.issuer}/.well-known/openid-configuration", self.process)
+
+    def stop(self) -> None:
+        if self.process is not None:
+            self.process.terminate()
+            self.process.wait(10)
+            self.process = None
+
+
+@contextmanager
+def hub_with_provider(home: Path) -> Iterator[tuple[HubProcess, Provider]]:
+    hub = HubProcess(home)
+    provider = Provider(home, f"{hub.base}/hub/oauth_callback")
+    secret = home / "client-secret"
+    secret.write_text(SECRET + "\n")
+    secret.chmod(0o600)
+    oidc = {
+        "issuer": provider.issuer,
+        "client_id": "workroom",
+        "client_secret_file": str(secret),
+        "title": "Example Corp",
+        "allowed_groups": ["analysts"],
+        "admin_groups": ["platform"],
+    }
+    hub.env["HUB_SETTINGS"] = json.dumps({"auth": {"kind": "oidc", "oidc": oidc}})
+    try:
+        with hub:
+            yield hub, provider
+    finally:
+        provider.stop()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with chromium() as browser:
+        yield browser
+
+
+@pytest.fixture(scope="module")
+def both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[HubProcess, Provider]]:
+    with hub_with_provider(tmp_path_factory.mktemp("oidc")) as both:
+        both[1].start()
+        yield both
+
+
+@pytest.fixture
+def page(browser: Browser) -> Iterator[Page]:
+    with new_page(browser) as page:
+        yield page
+
+
+def sign_in(page: Page, hub: HubProcess, login: str) -> None:
+    page.goto(hub.url + "login")
+    page.get_by_role("link", name="Sign in with Example Corp").click()
+    page.locator("[name=login]").fill(login)
+    page.get_by_role("button", name="Continue").click()
+    page.wait_for_url(hub.base + "/**")
+
+
+def test_a_member_gets_in_with_the_groups_the_provider_names(
+    both: tuple[HubProcess, Provider], page: Page
+) -> None:
+    hub, provider = both
+    provider.set_accounts(mia={"preferred_username": "Mia", "groups": ["analysts", "berlin"]})
+    heard = complaints(page)
+    sign_in(page, hub, "mia")
+    expect(page.get_by_role("heading", name="Your servers")).to_be_visible()
+    expect(page.get_by_role("link", name="Admin")).to_have_count(0)
+    expect(page.get_by_text("Change password")).to_have_count(0)
+    assert heard == []
+    _, user = hub.api("GET", "/users/mia")
+    assert sorted(user["groups"]) == ["analysts", "berlin"]
+    assert user["admin"] is False
+
+
+def test_the_person_arrives_where_the_link_pointed(
+    both: tuple[HubProcess, Provider], page: Page
+) -> None:
+    hub, provider = both
+    provider.set_accounts(mia={"preferred_username": "mia", "groups": ["analysts"]})
+    page.goto(hub.url + "token")
+    page.get_by_role("link", name="Sign in with Example Corp").click()
+    page.locator("[name=login]").fill("mia")
+    page.get_by_role("button", name="Continue").click()
+    page.wait_for_url(hub.url + "token")
+
+
+def test_everyone_else_is_refused_with_the_reason(
+    both: tuple[HubProcess, Provider], page: Page
+) -> None:
+    hub, provider = both
+    provider.set_accounts(otto={"preferred_username": "otto", "groups": ["sales"]})
+    sign_in(page, hub, "otto")
+    expect(page.locator("main")).to_contain_text("You may not see this page.")
+    expect(page.locator("main")).to_contain_text("your account may not use this platform")
+    page.goto(hub.url + "home")
+    expect(page).to_have_url(re.compile("/hub/login"))
+    assert hub.api("GET", "/users/otto")[0] == 404
+
+
+def test_an_admin_is_one_for_as_long_as_the_group_says(
+    both: tuple[HubProcess, Provider], browser: Browser
+) -> None:
+    hub, provider = both
+    provider.set_accounts(eve={"preferred_username": "eve", "groups": ["platform"]})
+    with new_page(browser) as page:
+        sign_in(page, hub, "eve")
+        expect(page.get_by_role("link", name="Admin")).to_be_visible()
+    assert hub.api("GET", "/users/eve")[1]["admin"] is True
+    provider.set_accounts(eve={"preferred_username": "eve", "groups": ["analysts"]})
+    with new_page(browser) as page:
+        sign_in(page, hub, "eve")
+        expect(page.get_by_role("heading", name="Your servers")).to_be_visible()
+        expect(page.get_by_role("link", name="Admin")).to_have_count(0)
+        assert page.goto(hub.url + "admin").status == 403  # type: ignore[union-attr]
+    assert hub.api("GET", "/users/eve")[1]["admin"] is False
+
+
+def test_an_account_without_a_user_name_is_refused_with_the_claim_named(
+    both: tuple[HubProcess, Provider], page: Page
+) -> None:
+    hub, provider = both
+    provider.set_accounts(ghost={"groups": ["analysts"]})
+    sign_in(page, hub, "ghost")
+    expect(page.locator("main")).to_contain_text("no usable 'preferred_username'")
+
+
+def test_nobody_takes_over_a_name_that_was_somebody_elses(
+    both: tuple[HubProcess, Provider], browser: Browser
+) -> None:
+    hub, provider = both
+    provider.set_accounts(first={"preferred_username": "kim", "groups": ["analysts"]})
+    with new_page(browser) as page:
+        sign_in(page, hub, "first")
+        expect(page.get_by_role("heading", name="Your servers")).to_be_visible()
+    provider.set_accounts(second={"preferred_username": "KIM", "groups": ["analysts"]})
+    with new_page(browser) as page:
+        sign_in(page, hub, "second")
+        expect(page.locator("main")).to_contain_text("'kim' belongs to another account here")
+
+
+def test_a_sign_in_that_is_given_up_there_can_be_tried_again(
+    both: tuple[HubProcess, Provider], page: Page
+) -> None:
+    hub, _ = both
+    page.goto(hub.url + "login")
+    page.get_by_role("link", name="Sign in with Example Corp").click()
+    page.get_by_role("button", name="Cancel").click()
+    page.wait_for_url(hub.base + "/**")
+    expect(page.locator("main")).to_contain_text("cancelled or refused")
+    expect(page.get_by_role("link", name="Sign in")).to_be_visible()
+
+
+def test_passwords_are_refused_where_a_provider_knows_people(
+    both: tuple[HubProcess, Provider],
+) -> None:
+    status, body = both[0].api("POST", "/workroom/users", {"name": "ann"})
+    assert status == 400
+    assert "Passwords are not used here" in body["message"]
+
+
+def test_a_forged_callback_logs_nobody_in(both: tuple[HubProcess, Provider], page: Page) -> None:
+    hub, _ = both
+    answer = page.goto(hub.url + "oauth_callback?code=stolen&state=e30=")
+    assert answer is not None
+    assert answer.status == 400
+    page.goto(hub.url + "home")
+    expect(page).to_have_url(re.compile("/hub/login"))
+
+
+def test_a_provider_that_is_away_is_named_and_its_return_is_noticed(
+    tmp_path: Path, browser: Browser
+) -> None:
+    with hub_with_provider(tmp_path) as (hub, provider), new_page(browser) as page:
+        provider.set_accounts(mia={"preferred_username": "mia", "groups": ["analysts"]})
+        page.goto(hub.url + "login")
+        page.get_by_role("link", name="Sign in with Example Corp").click()
+        expect(page.locator("main")).to_contain_text("Example Corp cannot be reached")
+        assert f"127.0.0.1:{provider.port} is not reachable" in hub.log.read_text()
+        provider.start()
+        sign_in(page, hub, "mia")
+        expect(page.get_by_role("heading", name="Your servers")).to_be_visible()
+
+
+def test_no_secret_reaches_the_log(both: tuple[HubProcess, Provider]) -> None:
+    log = both[0].log.read_text()
+    assert "Log-in refused" in log  # the cases above were logged
+    assert SECRET not in log
+    assert urllib.request.quote(SECRET) not in log  # type: ignore[attr-defined]
+    assert not re.search(r"eyJ[\w-]{20,}\.", log)  # no ID token
