@@ -34,6 +34,8 @@ class SpawnProblem(SpawnException):  # type: ignore[misc]
             log_message=f"{message} {detail}".strip(),
             status_code=status_code,
         )
+        # The name under which the hub's pages, progress stream and API look for the sentence.
+        self.jupyterhub_message = message
         self.detail = detail
 
 
