@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+from contextlib import suppress
 from pathlib import Path
 
 from workroom_hub.errors import PortTaken
@@ -51,15 +52,21 @@ def listener(port: int) -> str | None:
     for entry in Path("/proc").iterdir():
         if not entry.name.isdigit():
             continue
-        try:
-            links = [os.readlink(fd) for fd in (entry / "fd").iterdir()]
-            if inodes & set(links):
+        if inodes & _open_files(entry):
+            with suppress(OSError):
                 command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode().strip()
                 name = (entry / "comm").read_text().strip()
                 return f"{name} (process {entry.name}: {command[:80]})"
-        except OSError:
-            continue
     return "a process of another user"
+
+
+def _open_files(process: Path) -> set[str]:
+    found = set()
+    with suppress(OSError):
+        for descriptor in (process / "fd").iterdir():
+            with suppress(OSError):  # closed since
+                found.add(os.readlink(descriptor))
+    return found
 
 
 def _listening(port: int) -> set[str]:

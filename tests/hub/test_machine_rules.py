@@ -1,0 +1,248 @@
+"""What is asked of the engine, the firewall and the proxy, as plain data."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import socket
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from workroom_hub import configure
+from workroom_hub.errors import PortTaken
+from workroom_hub.machine import firewall, network, ports, proxy, status
+from workroom_hub.machine.console import Reporter
+from workroom_hub.machine.network import UsersNetwork
+from workroom_hub.machine.stack import Stack
+from workroom_hub.settings import Settings
+
+USERS = UsersNetwork("workroom-users", "wr-workroom", "172.30.0.1")
+
+
+def stack(home: Path, **settings: Any) -> Stack:
+    return Stack(Settings.model_validate(settings), None, home, Reporter(quiet=True))
+
+
+# -- firewall ------------------------------------------------------------------------
+
+
+def test_containers_reach_the_hub_and_nothing_else() -> None:
+    assert firewall.rules("workroom", USERS, 8081).ipv4 == (
+        "-m conntrack --ctstate ESTABLISHED,RELATED -j ACCEPT",
+        "-d 172.30.0.1/32 -p tcp -m tcp --dport 8081 -j ACCEPT",
+        "-j REJECT --reject-with icmp-port-unreachable",
+    )
+
+
+def test_a_name_server_on_this_machine_stays_reachable() -> None:
+    made = firewall.rules("workroom", USERS, 8081, ("10.0.0.5",)).ipv4
+    assert made[2:4] == (
+        "-d 10.0.0.5/32 -p udp -m udp --dport 53 -j ACCEPT",
+        "-d 10.0.0.5/32 -p tcp -m tcp --dport 53 -j ACCEPT",
+    )
+    assert made[-1].startswith("-j REJECT")
+
+
+def test_only_own_addresses_count_as_local_name_servers() -> None:
+    assert firewall.local_dns(["127.0.0.53", "192.0.2.77", "not an address", "::1"]) == ()
+
+
+def test_without_root_the_command_to_run_is_complete(tmp_path: Path) -> None:
+    wanted = firewall.rules("workroom", USERS, 8081)
+    command = firewall.manual_command(wanted, tmp_path)
+    assert f"sudo iptables-restore --noflush {tmp_path}/firewall.v4" in command
+    assert "sudo iptables -I INPUT -i wr-workroom -j WORKROOM-workroom" in command
+    assert "sudo iptables -I DOCKER-USER -i wr-workroom -d 169.254.0.0/16 -j DROP" in command
+    lines = (tmp_path / "firewall.v4").read_text().splitlines()
+    assert lines[:2] == ["*filter", ":WORKROOM-workroom - [0:0]"]
+    assert lines[-2:] == [
+        "-A WORKROOM-workroom -j REJECT --reject-with icmp-port-unreachable",
+        "COMMIT",
+    ]
+
+
+# -- names ---------------------------------------------------------------------------
+
+INSTANCES = ["w", "workroom", "a" * 12, "a" * 13, "a" * 32, "a" * 31 + "b", "team-research-1"]
+
+
+def test_names_fit_the_kernel_and_differ() -> None:
+    bridges = [network.bridge_name(name) for name in INSTANCES]
+    chains = [firewall.chain_name(name) for name in INSTANCES]
+    assert all(len(name) <= 15 for name in bridges)
+    assert all(len(name) <= 28 for name in chains)
+    assert len(set(bridges)) == len(set(chains)) == len(INSTANCES)
+
+
+# -- network -------------------------------------------------------------------------
+
+
+def as_made(**changes: Any) -> dict[str, Any]:
+    return {
+        "Driver": "bridge",
+        "EnableIPv6": False,
+        "Labels": {"io.workroom.instance": "workroom"},
+        "Options": {
+            "com.docker.network.bridge.enable_icc": "false",
+            "com.docker.network.bridge.name": "wr-workroom",
+        },
+        "IPAM": {"Config": [{"Subnet": "172.30.0.0/16", "Gateway": "172.30.0.1"}]},
+        **changes,
+    }
+
+
+@pytest.mark.parametrize(
+    ("changes", "wanted"),
+    [
+        ({}, ""),
+        ({"Driver": "overlay"}, "driver overlay"),
+        ({"EnableIPv6": True}, "IPv6 is on"),
+        ({"Labels": None}, "its label is missing"),
+        ({"Options": {}}, "its containers can reach each other"),
+        ({"IPAM": {"Config": [{"Subnet": "10.1.0.0/16"}]}}, "its address range is 10.1.0.0/16"),
+    ],
+)
+def test_a_network_is_used_only_if_it_is_as_we_make_it(
+    changes: dict[str, Any], wanted: str
+) -> None:
+    settings = Settings.model_validate({"local": {"subnet": "172.30.0.0/16"}})
+    assert network._wrong(as_made(**changes), settings) == wanted
+
+
+def test_a_gateway_the_engine_leaves_out_is_the_first_address() -> None:
+    attrs = as_made(Name="workroom-users", IPAM={"Config": [{"Subnet": "172.30.0.0/16"}]})
+    assert network._described(attrs, Settings()) == USERS
+
+
+# -- proxy and address ---------------------------------------------------------------
+
+
+def test_the_proxy_is_started_as_the_hub_would(tmp_path: Path) -> None:
+    web = {"host": "0.0.0.0", "port": 80, "isolation": "subdomain"}
+    assert proxy.arguments(stack(tmp_path, web=web), "172.30.0.1") == [
+        *("--ip", "0.0.0.0", "--port", "80"),
+        *("--api-ip", "127.0.0.1", "--api-port", "8001"),
+        *("--default-target", "http://172.30.0.1:8081"),
+        *("--error-target", "http://172.30.0.1:8081/hub/error"),
+        *("--log-level", "warn"),
+        "--host-routing",
+    ]
+    assert "--host-routing" not in proxy.arguments(stack(tmp_path), "172.30.0.1")
+
+
+@pytest.mark.parametrize(
+    "web",
+    [
+        {"host": host, "isolation": isolation, **more}
+        for host, isolation, more in itertools.product(
+            ("127.0.0.1", "0.0.0.0", "10.1.2.3"),
+            ("path", "subdomain"),
+            ({}, {"public_url": "https://work.example.com"}, {"domain": "work.example.com"}),
+        )
+    ],
+)
+def test_the_address_shown_is_the_one_the_hub_uses(tmp_path: Path, web: dict[str, str]) -> None:
+    shown = stack(tmp_path, web=web)
+    assert shown.url == configure.public_url(shown.settings) + "/"
+
+
+def test_processes_inherit_no_hub_of_somebody_else(tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.setenv("JUPYTERHUB_API_TOKEN", "of another hub")
+    monkeypatch.setenv("CONFIGPROXY_AUTH_TOKEN", "of another proxy")
+    monkeypatch.setenv("WORKROOM_CONFIG", "gone.yaml")
+    env = stack(tmp_path).environment
+    assert env["WORKROOM_HOME"] == str(tmp_path)
+    assert not {"JUPYTERHUB_API_TOKEN", "CONFIGPROXY_AUTH_TOKEN", "WORKROOM_CONFIG"} & set(env)
+
+
+# -- ports ---------------------------------------------------------------------------
+
+
+def test_a_taken_port_names_the_process_and_the_way_out() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(PortTaken) as caught:
+            ports.require_free("127.0.0.1", port, "the web page", "WORKROOM_PORT=8010 make up")
+    assert f"Port {port} (the web page) is taken by" in caught.value.message
+    assert f"process {os.getpid()}:" in caught.value.message
+    assert "WORKROOM_PORT=8010 make up" in caught.value.fix
+    ports.require_free("127.0.0.1", port, "the web page", "")
+
+
+def test_an_address_of_another_machine_is_refused() -> None:
+    with pytest.raises(PortTaken, match=r"cannot be used at 192\.0\.2\.77"):
+        ports.require_free("192.0.2.77", 8000, "the web page", "web.host")
+
+
+# -- state folder --------------------------------------------------------------------
+
+
+def test_the_state_folder_is_private(tmp_path: Path) -> None:
+    made = stack(tmp_path / "state")
+    made.prepare_home()
+    assert made.home.stat().st_mode & 0o777 == 0o700
+    secrets = sorted((made.home / "secrets").iterdir())
+    assert [s.name for s in secrets] == ["cli-token", "cookie-secret", "proxy-token"]
+    assert {s.stat().st_mode & 0o777 for s in secrets} == {0o600}
+    before = [s.read_text() for s in secrets]
+    made.prepare_home()
+    assert [s.read_text() for s in secrets] == before
+
+
+def test_two_commands_take_turns(tmp_path: Path) -> None:
+    order: list[str] = []
+
+    def second() -> None:
+        with stack(tmp_path).locked():
+            order.append("second")
+
+    with stack(tmp_path).locked():
+        thread = threading.Thread(target=second)
+        thread.start()
+        thread.join(0.3)
+        order.append("first")
+    thread.join(5)
+    assert order == ["first", "second"]
+
+
+# -- status --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("memory", "wanted"),
+    [
+        ({"usage": 100, "stats": {"inactive_file": 30}}, 70),
+        ({"usage": 100, "stats": {"total_inactive_file": 40, "inactive_file": 30}}, 60),
+        ({"usage": 10, "stats": {"inactive_file": 30}}, 10),
+        ({"usage": 10}, 10),
+        ({}, None),
+    ],
+)
+def test_memory_is_counted_without_the_file_cache(
+    memory: dict[str, Any], wanted: int | None
+) -> None:
+    assert status.memory_used(memory) == wanted
+
+
+def test_servers_join_what_hub_and_engine_say() -> None:
+    known = [
+        {"user": "ann", "server": "", "profile": "small", "state": "running", "uptime_seconds": 9},
+        {
+            "user": "bob",
+            "server": "gpu",
+            "profile": None,
+            "state": "starting",
+            "uptime_seconds": None,
+        },
+    ]
+    measured = {
+        ("ann", ""): {"user": "ann", "server": "", "memory_bytes": 5, "memory_limit_bytes": 10}
+    }
+    ann, bob = status._servers(known, measured)
+    assert ann == {**known[0], "memory_bytes": 5, "memory_limit_bytes": 10}
+    assert bob == {**known[1], "memory_bytes": None, "memory_limit_bytes": None}
+    [alone] = status._servers(None, measured)
+    assert (alone["user"], alone["state"]) == ("ann", "running")
