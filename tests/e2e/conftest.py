@@ -1,0 +1,171 @@
+"""Fixtures of the end-to-end tests: a real image, a real installation, a real browser."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import docker
+import pytest
+from playwright.sync_api import Browser, sync_playwright
+
+from tests.e2e.installation import REPOSITORY, Installation
+from tests.e2e.person import Person
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
+FLAGS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+
+def settings(instance: str, isolation: str, port: int, **more: Any) -> dict[str, Any]:
+    """Return a `workroom.yaml` for tests; ports `port`, `port + 1` and `port + 81` are used."""
+    images = [
+        ("notebook", "Data science", "JupyterLab with Python, PySpark and R."),
+        ("stand-in", "RStudio stand-in", "A stand-in for RStudio's server, for tests."),
+        ("stuck", "Stuck", "Never reports in, for tests."),
+    ]
+    return {
+        "instance": instance,
+        "web": {"port": port, "proxy_api_port": port + 1, "isolation": isolation},
+        "local": {"hub_port": port + 81},
+        "auth": {"first_admin": "ada"},
+        # `down --purge` removes the image of this tag: one of our own, so that the real one stays.
+        "build": {"tag": f"{instance}/unused:latest"},
+        "images": [
+            {"name": name, "ref": f"{instance}/{name}:latest", "title": title, "description": text}
+            for name, title, text in images
+        ],
+        "profiles": [
+            {
+                "name": "small",
+                "title": "Small",
+                "description": "Explore, write, plot.",
+                "cpu": 1,
+                "memory": "1G",
+            },
+            {
+                "name": "medium",
+                "title": "Medium",
+                "description": "Joins and local Spark.",
+                "cpu": 2,
+                "memory": "3G",
+            },
+            {
+                "name": "plain",
+                "title": "Plain",
+                "description": "The stock image only.",
+                "cpu": 0.5,
+                "memory": "512M",
+                "images": ["notebook"],
+            },
+        ],
+        **more,
+    }
+
+
+@pytest.fixture(scope="session")
+def engine() -> Iterator[docker.DockerClient]:
+    """The engine of this machine; without one these tests fail."""
+    client = docker.from_env(timeout=120)
+    client.ping()
+    yield client
+    client.close()
+
+
+@pytest.fixture(scope="session")
+def notebook_image(engine: docker.DockerClient, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The notebook image of the present sources, or the one WORKROOM_TEST_IMAGE names."""
+    given = os.environ.get("WORKROOM_TEST_IMAGE")
+    if given:
+        return given
+    folder = tmp_path_factory.mktemp("build")
+    builder = Installation(folder, {}, engine)
+    (folder / "workroom.yaml").write_text("{}")
+    builder.workroom("build")
+    return "workroom/notebook:latest"
+
+
+def derived(engine: docker.DockerClient, instance: str, notebook: str, folder: Path) -> list[str]:
+    """Make the images of `settings` out of the notebook image; return their tags."""
+    tags = [f"{instance}/{name}:latest" for name in ("notebook", "stand-in", "stuck")]
+    engine.images.get(notebook).tag(tags[0])
+    source = REPOSITORY / "tests/fakes/rserver_stand_in.py"
+    stand_in = source.read_bytes() if source.exists() else b""
+    (folder / "rserver").write_bytes(stand_in)
+    (folder / "rserver").chmod(0o755)
+    dockerfiles = [
+        f"FROM {notebook}\nCOPY rserver /usr/lib/rstudio-server/bin/rserver\n"
+        'LABEL io.workroom.rstudio="stand-in" io.workroom.rstudio-note=""\n',
+        f'FROM {notebook}\nCMD ["sleep", "600"]\n',
+    ]
+    for tag, dockerfile in zip(tags[1:], dockerfiles, strict=True):
+        (folder / "Dockerfile").write_text(dockerfile)
+        engine.images.build(path=str(folder), tag=tag, rm=True)
+    return tags
+
+
+@pytest.fixture(scope="session")
+def bring_up(
+    engine: docker.DockerClient, notebook_image: str, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[dict[str, Any]], Iterator[Installation]]:
+    """Return what brings an installation up, yields it and removes every trace of it."""
+
+    def bring(given: dict[str, Any]) -> Iterator[Installation]:
+        folder = tmp_path_factory.mktemp(given["instance"])
+        tags = derived(engine, given["instance"], notebook_image, folder)
+        installation = Installation(folder / "home", given, engine)
+        try:
+            installation.up()
+            yield installation
+        finally:
+            installation.down()
+            for tag in tags:
+                engine.images.remove(tag, force=True)
+        assert installation.containers() == []
+        assert not installation.home.exists()
+
+    return bring
+
+
+@pytest.fixture(scope="session", params=["path", "subdomain"])
+def installation(
+    request: pytest.FixtureRequest, bring_up: Callable[[dict[str, Any]], Iterator[Installation]]
+) -> Iterator[Installation]:
+    """One installation for all tests of a mode, with the users ada (admin) and bob."""
+    for running in bring_up(settings(f"e2e-{request.param}", request.param, 8300)):
+        running.add_user("bob")
+        yield running
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    """Debian's Chromium."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def person(installation: Installation, chromium: Browser) -> Iterator[Callable[[str], Person]]:
+    """Return what gives a user a browser of her own, logged in; closed after the test."""
+    people: list[Person] = []
+
+    def enter(name: str) -> Person:
+        people.append(Person(installation, chromium, name))
+        return people[-1].logged_in()
+
+    yield enter
+    for each in people:
+        each.context.close()
