@@ -37,21 +37,36 @@ def install(names: Sequence[str], what: str, step: Step) -> None:
     if os.geteuid() != 0 or not shutil.which("apt-get"):
         raise MachineError(f"This machine has no {what.removeprefix('the ')}.", command(names))
     step.update(f"installing {what} ({', '.join(names)}) with apt-get")
-    for words in (["update", "-q"], ["install", "-q", "-y", "--no-install-recommends", *names]):
-        # A file, not a pipe: a service the package starts would hold the pipe open for ever.
-        with tempfile.TemporaryFile("w+") as output:
-            done = subprocess.run(
-                ["apt-get", *words],
-                env={**os.environ, "DEBIAN_FRONTEND": "noninteractive"},
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                check=False,
-            )
-            if done.returncode and words[0] == "install":
-                output.seek(0)
-                raise MachineError(
-                    f"apt-get could not install {', '.join(names)}.",
-                    f"Run it yourself to see why: {command(names)}",
-                    details="\n".join(output.read().splitlines()[-15:]),
-                )
+    _apt("update", "-q")
+    wanted = [*names, *_companions(names)]
+    code, output = _apt("install", "-q", "-y", "--no-install-recommends", *wanted)
+    if code:
+        raise MachineError(
+            f"apt-get could not install {', '.join(wanted)}.",
+            f"Run it yourself to see why: {command(wanted)}",
+            details="\n".join(output.splitlines()[-15:]),
+        )
+
+
+def _companions(names: Sequence[str]) -> list[str]:
+    """Return packages that newer releases split off: there Docker's command is one of its own."""
+    if "docker.io" not in names or shutil.which("docker"):
+        return []
+    known = subprocess.run(["apt-cache", "show", "docker-cli"], capture_output=True, check=False)
+    return ["docker-cli"] if known.returncode == 0 else []
+
+
+def _apt(*words: str) -> tuple[int, str]:
+    """Run apt-get; return its exit code and output."""
+    # A file, not a pipe: a service the package starts would hold the pipe open for ever.
+    with tempfile.TemporaryFile("w+") as output:
+        done = subprocess.run(
+            ["apt-get", *words],
+            env={**os.environ, "DEBIAN_FRONTEND": "noninteractive"},
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            check=False,
+        )
+        output.seek(0)
+        return done.returncode, output.read()
