@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from workroom_hub.errors import WorkroomError
+from workroom_hub.runtime import state_folder
 
 if TYPE_CHECKING:
     from workroom_hub.machine.hub import HubApi
@@ -254,7 +255,8 @@ def main() -> None:
     try:
         app()
     except WorkroomError as error:
-        _log_traceback()
+        if state_folder().is_dir():
+            _log_traceback()
         print_error(error)
         sys.exit(1)
     except KeyboardInterrupt:
@@ -277,11 +279,10 @@ def main() -> None:
 
 
 def _log_traceback() -> Path | None:
-    """Add the current traceback to `workroom.log`, if the state folder exists."""
-    from workroom_hub.runtime import state_folder
-
+    """Add the current traceback to `workroom.log`; return the log, or None if it cannot be."""
     log = state_folder() / "workroom.log"
     try:
+        log.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         with log.open("a") as file:
             log.chmod(0o600)
             file.write(f"--- {datetime.now().astimezone().isoformat()} {sys.argv[1:]}\n")
