@@ -1,6 +1,11 @@
 #!/bin/sh
 # Last touches: byte-code of our own files, owners and modes of what people's processes write.
 set -eu
-/opt/workroom/bin/python -m compileall -q /opt/workroom/lib/python3.11/site-packages/workroom_server
+site=/opt/workroom/lib/python3.11/site-packages
+/opt/workroom/bin/python -m compileall -q "$site/workroom_server"
+
+# Keys, principals and the runtime files of a server: outside the home and /tmp, readable by the
+# person's processes only, gone with the container.
 install -d -o workroom -g workroom -m 0700 /var/lib/workroom /var/lib/workroom/ssh
+rm -f /etc/ssh/sshd_config.d/*
 rm -rf /tmp/build

@@ -11,6 +11,7 @@ python3 -m venv --system-site-packages --without-pip /opt/workroom
 python3 -m venv /tmp/installer
 /tmp/installer/bin/pip install -q --no-cache-dir --disable-pip-version-check \
     --require-hashes -r "$here/installer.txt"
+[ -z "${PIP_INDEX_URL:-}" ] || export UV_DEFAULT_INDEX="$PIP_INDEX_URL"
 /tmp/installer/bin/uv pip install -q --no-cache --link-mode copy --require-hashes --no-deps \
     --python /opt/workroom/bin/python -r "$here/requirements.txt"
 

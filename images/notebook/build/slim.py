@@ -15,17 +15,20 @@ import zipfile
 from pathlib import Path
 
 # Suites of the packages themselves: big, and imported by nothing.
-SUITES = ("numpy", "pandas", "scipy", "sklearn", "matplotlib", "pyarrow", "mpl_toolkits", "zmq",
-          "ipykernel", "jupyter_server", "jupyterlab", "jupyter_lsp", "traitlets", "websocket")
+SUITES = (
+    "numpy pandas scipy sklearn matplotlib mpl_toolkits pyarrow zmq ipykernel jupyter_server "
+    "jupyterlab jupyter_lsp traitlets websocket"
+)
 
-# JupyterLab's own browser test kit; Qt and Windows tools; typing stubs of other people's packages
-# that only matter to jedi for Django.
+# JupyterLab's browser test kit, jedi's stubs for Django, Spark's examples and its Scala prompt
+# for remote clusters.
 FOLDERS = (
     "jupyterlab/galata",
     "jedi/third_party/django-stubs",
     "pyspark/examples",
     "pyspark/data",
     "pyspark/licenses",
+    "pyspark/jars/connect-repl",
 )
 
 # Jars for schedulers and front ends a container of one person has no use for. Hive's metastore,
@@ -48,7 +51,7 @@ NATIVE = re.compile(r"\.(so|dll|dylib|jnilib|a)$")
 def slim(site: Path) -> int:
     """Slim the packages below `site` (a site-packages folder); returns the bytes saved."""
     before = _size(site)
-    for package in SUITES:
+    for package in SUITES.split():
         for suite in sorted((site / package).rglob("tests")):
             shutil.rmtree(suite, ignore_errors=True)
     for folder in FOLDERS:

@@ -17,6 +17,7 @@ path-exclude=/usr/share/cmake-*/Help/*
 path-exclude=/usr/share/R/doc/*
 path-include=/usr/share/R/doc/COPYING*
 path-exclude=/usr/bin/*lto-dump*
+path-exclude=/usr/bin/cpack
 path-exclude=/usr/lib/jvm/*/lib/ct.sym
 path-exclude=/usr/lib/jvm/*/lib/server/classes_nocoops.jsa
 path-exclude=/usr/lib/*/*.a

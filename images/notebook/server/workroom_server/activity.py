@@ -26,20 +26,22 @@ TERMINALS = Path("/dev/pts")
 CGROUP = Path("/sys/fs/cgroup")
 TICKS = os.sysconf("SC_CLK_TCK")
 
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
 SHELLS = frozenset({"bash", "sh", "dash", "zsh", "fish", "ksh", "csh", "tcsh"})
-WAITING = SHELLS | frozenset({
-    # editors and pagers
-    "vi", "vim", "vim.tiny", "vim.basic", "view", "nvim", "nano", "emacs", "emacs-nox", "joe", "micro", "mc",
-    "less", "more", "man", "pager", "info",
-    # something is typed into them or looked at, and they run on for ever
-    "tmux", "tmux: client", "screen", "ssh", "sftp", "mosh-client", "top", "htop", "watch", "su", "sudo",
-    "git-credential",
-})  # fmt: skip
+EDITORS = _words("vi vim vim.tiny vim.basic view nvim nano emacs joe micro mc")
+PAGERS = _words("less more man pager info")
+# Something is typed into them or looked at, and they run on for ever.
+WINDOWS = _words("tmux screen ssh sftp mosh-client top htop watch su sudo")
+WAITING = SHELLS | EDITORS | PAGERS | WINDOWS
 # Prompts, when they are not given a script.
-PROMPTS = frozenset({
-    "R", "Rterm", "ipython", "ipython3", "julia", "node", "scala", "spark-shell", "irb", "octave", "gdb", "pdb",
-    "sqlite3", "psql", "mysql", "beeline", "pyspark", "jupyter-console", "sparkR",
-})  # fmt: skip
+PROMPTS = _words(
+    "R Rterm ipython ipython3 jupyter-console pyspark sparkR spark-shell julia node scala irb "
+    "octave gdb pdb sqlite3 psql mysql beeline"
+)
 R_SESSIONS = frozenset({"rsession", "rsession-start"})
 
 # A prompt or an R session computes when it uses more of one core than this.
@@ -128,9 +130,10 @@ def busy_processes(
         if process.name in R_SESSIONS:
             if share > COMPUTING:
                 yield process
-        elif in_foreground(process) and process.state not in "TZX":
-            if _has_job(process) or (share > COMPUTING and process.name not in WAITING):
-                yield process
+        elif not in_foreground(process) or process.state in "TZX":
+            continue
+        elif _has_job(process) or (share > COMPUTING and process.name not in WAITING):
+            yield process
 
 
 def in_foreground(process: Process) -> bool:
@@ -146,11 +149,9 @@ def _has_job(process: Process) -> bool:
         return process.pid != process.session and _runs_script(process.words)
     if process.name in WAITING or process.name.startswith("tmux"):
         return False
-    if _is_prompt(process):
-        return False
-    # The process that leads a terminal and is neither shell nor prompt was started for a job,
-    # such as `ssh host make`.
-    return True
+    # What leads a terminal and is neither shell nor prompt was started for a job, such as
+    # `ssh host make`.
+    return not _is_prompt(process)
 
 
 def _is_prompt(process: Process) -> bool:

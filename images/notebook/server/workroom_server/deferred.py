@@ -92,7 +92,7 @@ class _Finder(importlib.abc.MetaPathFinder):
     """Loads the package proper when a submodule of a stand-in is imported."""
 
     def find_spec(
-        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+        self, fullname: str, _path: Sequence[str] | None, _target: ModuleType | None = None
     ) -> importlib.machinery.ModuleSpec | None:
         parent = fullname.rpartition(".")[0]
         if not parent or not is_deferred(parent):
@@ -110,7 +110,7 @@ class _Existing(importlib.abc.Loader):
         self.module = module
         self.spec = module.__spec__
 
-    def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType:
+    def create_module(self, _spec: importlib.machinery.ModuleSpec) -> ModuleType:
         return self.module
 
     def exec_module(self, module: ModuleType) -> None:

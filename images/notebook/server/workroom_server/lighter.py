@@ -8,6 +8,7 @@ them is still put off when it answers, and that the features behind them work af
 from __future__ import annotations
 
 import sys
+from importlib import import_module
 from importlib.machinery import PathFinder
 from types import ModuleType
 
@@ -66,5 +67,5 @@ def singleuser_without_mixins() -> None:
 
 def import_server() -> None:
     """Import what every kind of server needs and no setting changes."""
-    import jupyter_server.serverapp
-    import jupyterlab.labapp  # noqa: F401
+    for module in ("jupyter_server.serverapp", "jupyterlab.labapp", "jupyter_server_proxy"):
+        import_module(module)

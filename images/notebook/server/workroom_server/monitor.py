@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import time
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import Any
 
 from tornado.ioloop import PeriodicCallback
 
 from . import activity
-from .activity_hooks import Actions, actions
+from .actions import Actions, actions
 
 SAMPLE_EVERY = 15.0
 
@@ -50,7 +50,7 @@ class ActivityMonitor:
         }
         self.reason = max(moments, key=lambda what: moments[what])
         self.last_work = moments[self.reason]
-        return datetime.fromtimestamp(self.last_work, timezone.utc)
+        return datetime.fromtimestamp(self.last_work, UTC)
 
     def sample(self) -> None:
         """Take one look; a look that fails counts as work, since a lost job is worse than cost."""

@@ -88,8 +88,8 @@ PAGE = """<!doctype html>
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>RStudio is not installed</title>
 <style>
-  body {{ font: 16px/1.6 system-ui, sans-serif; max-width: 40rem; margin: 12vh auto; padding: 0 1.5rem;
-         color: #1f2933; background: #fff; }}
+  body {{ font: 16px/1.6 system-ui, sans-serif; color: #1f2933; background: #fff;
+         max-width: 40rem; margin: 12vh auto; padding: 0 1.5rem; }}
   h1 {{ font-size: 1.6rem; }}
   .note {{ border-left: 4px solid #d69e2e; padding: .5rem 1rem; background: #fffbeb;
           white-space: pre-line; }}

@@ -149,7 +149,9 @@ def _environment(status: int, answer: bytes) -> dict[str, str]:
         data = None
     if status != 200:
         said = data.get("message") if isinstance(data, dict) else None
-        raise StartError(f"the hub refused the start code ({status}): {said or 'no reason'}", REFUSED)
+        raise StartError(
+            f"the hub refused the start code ({status}): {said or 'no reason'}", REFUSED
+        )
     environment = data.get("env") if isinstance(data, dict) else None
     if not isinstance(environment, dict) or not all(
         isinstance(value, str) for value in environment.values()

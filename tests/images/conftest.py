@@ -1,0 +1,51 @@
+"""The image's own Python package, a hub double, and containers of the image."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).resolve().parent
+IMAGE_FILES = HERE.parents[1] / "images" / "notebook"
+for folder in (HERE, IMAGE_FILES / "server"):
+    if str(folder) not in sys.path:
+        sys.path.insert(0, str(folder))
+
+from containers import Notebook, bridge_address  # noqa: E402
+from hub_double import HubDouble  # noqa: E402
+
+
+@pytest.fixture(scope="session")
+def image() -> str:
+    """The image under test; `WORKROOM_TEST_IMAGE` names another one."""
+    ref = os.environ.get("WORKROOM_TEST_IMAGE", "workroom/notebook:latest")
+    found = subprocess.run(["docker", "image", "inspect", ref], capture_output=True, check=False)
+    assert found.returncode == 0, f"these tests need the image {ref}: workroom build"
+    return ref
+
+
+@pytest.fixture
+def hub() -> Iterator[HubDouble]:
+    """A hub double that containers reach."""
+    with HubDouble(bridge_address()) as double:
+        yield double
+
+
+@pytest.fixture(scope="module")
+def shell(image: str) -> Iterator[Notebook]:
+    """One idle container, to run commands in as the person would."""
+    with Notebook(image, command=["sleep", "infinity"], options=["--memory=3g"]) as container:
+        yield container
+
+
+@pytest.fixture(scope="module")
+def server(image: str) -> Iterator[Notebook]:
+    """A single-user server that swapped its start code, with its token known."""
+    with HubDouble(bridge_address()) as double, Notebook(image, hub=double) as container:
+        container.wait_until_up()
+        yield container

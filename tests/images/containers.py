@@ -1,0 +1,121 @@
+"""Containers of the notebook image, run as the platform runs them: no root, no capabilities."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Sequence
+from typing import Any
+
+from hub_double import HubDouble
+
+HARDENED = ["--user=1000", "--cap-drop=ALL", "--security-opt=no-new-privileges"]
+
+
+def docker(*words: str, check: bool = True, timeout: float = 300) -> str:
+    """Run a command of the engine; returns both outputs together."""
+    done = subprocess.run(
+        ["docker", *words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+        timeout=timeout,
+    )
+    assert not check or done.returncode == 0, f"docker {' '.join(words)}:\n{done.stdout}"
+    return done.stdout
+
+
+def bridge_address() -> str:
+    """This machine's address on the engine's default network."""
+    return docker(
+        "network", "inspect", "bridge", "-f", "{{(index .IPAM.Config 0).Gateway}}"
+    ).strip()
+
+
+class Notebook:
+    """One container of the image, removed on exit.
+
+    Args:
+        image: Its reference.
+        hub: The hub double it starts at, with a start code; none to start without a hub.
+        command: Another command than the image's.
+        options: More options of `docker run`.
+    """
+
+    def __init__(
+        self,
+        image: str,
+        *,
+        hub: HubDouble | None = None,
+        command: Sequence[str] = (),
+        options: Sequence[str] = (),
+    ) -> None:
+        words = ["create", *HARDENED, *options]
+        if hub:
+            words += ["-e", f"WORKROOM_START_URL={hub.api}/workroom/start"]
+            words += ["-e", "WORKROOM_START_CODE=code-of-ada"]
+        self.hub = hub
+        self.id = docker(*words, image, *command).strip()
+        self.prefix = f"/user/{hub.user}" if hub else ""
+
+    def __enter__(self) -> Notebook:
+        docker("start", self.id)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        docker("rm", "--force", "--volumes", self.id)
+
+    @property
+    def address(self) -> str:
+        """IPv4 address of the container."""
+        return docker("inspect", "-f", "{{.NetworkSettings.IPAddress}}", self.id).strip()
+
+    def run(self, script: str, *, check: bool = True, timeout: float = 300) -> str:
+        """Run a shell script in the container as its person, in her home."""
+        return docker("exec", self.id, "bash", "-ec", script, check=check, timeout=timeout)
+
+    def logs(self) -> str:
+        """What the container has written."""
+        return docker("logs", self.id)
+
+    def exit_code(self, timeout: float = 40) -> int:
+        """Wait until it stops by itself; its exit code."""
+        return int(docker("wait", self.id, timeout=timeout))
+
+    def request(
+        self, path: str, method: str = "GET", body: Any = None, *, token: str | None = None
+    ) -> tuple[int, bytes]:
+        """Call the server: status and body. `token` defaults to the one the hub double gave."""
+        token = token if token is not None else (self.hub.token if self.hub else "")
+        request = urllib.request.Request(
+            f"http://{self.address}:8888{self.prefix}/{path}",
+            method=method,
+            headers={"Authorization": f"token {token}"} if token else {},
+            data=json.dumps(body).encode() if body is not None else None,
+        )
+        try:
+            with urllib.request.urlopen(request, timeout=30) as response:
+                return response.status, response.read()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read()
+
+    def json(self, path: str, method: str = "GET", body: Any = None) -> Any:
+        """Call the server's API; the answer must be a success."""
+        status, answer = self.request(path, method, body)
+        assert status < 300, f"{method} {path}: {status} {answer[:500]!r}"
+        return json.loads(answer) if answer else None
+
+    def wait_until_up(self, timeout: float = 30) -> float:
+        """Wait until the server's API answers; the seconds that took."""
+        began = time.monotonic()
+        while time.monotonic() - began < timeout:
+            try:
+                if self.request("api", token="")[0] == 200:
+                    return time.monotonic() - began
+            except OSError:
+                time.sleep(0.02)
+        raise AssertionError(f"the server did not come up:\n{self.logs()}")
