@@ -5,6 +5,7 @@ Modules that a command needs are imported inside it, so that each command starts
 
 from __future__ import annotations
 
+import errno
 import sys
 import traceback
 from datetime import datetime
@@ -266,16 +267,28 @@ def main() -> None:
         sys.stderr.close()
         sys.exit(141)
     except Exception as error:
-        log = _log_traceback()
-        print_error(
-            WorkroomError(
-                f"Something unexpected happened ({type(error).__name__}).",
-                f"The details are in {log}; `workroom doctor` may know more."
-                if log
-                else "Run `workroom doctor`.",
-            )
-        )
+        print_error(_explained(error, _log_traceback()))
         sys.exit(70)
+
+
+def _explained(error: Exception, log: Path | None) -> WorkroomError:
+    """Return a sentence for an error nobody foresaw; its traceback is in `log`."""
+    where = f"The details are in {log}." if log else ""
+    reason = str(getattr(error, "explanation", "") or error)
+    if getattr(error, "errno", None) == errno.ENOSPC or "no space left on device" in reason.lower():
+        return WorkroomError(
+            "The disk is full.",
+            "Free some room (docker system df shows what the engine holds), then run it again.",
+        )
+    if type(error).__module__.partition(".")[0] in ("docker", "requests", "urllib3"):
+        said = reason if type(error).__module__.startswith("docker") else "it does not answer"
+        return WorkroomError(
+            f"The Docker engine could not do it: {said}", f"workroom doctor\n{where}"
+        )
+    return WorkroomError(
+        f"Something unexpected happened ({type(error).__name__}).",
+        f"{where} `workroom doctor` may know more.".strip(),
+    )
 
 
 def _log_traceback() -> Path | None:

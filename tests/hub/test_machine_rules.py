@@ -85,7 +85,7 @@ def as_made(**changes: Any) -> dict[str, Any]:
     return {
         "Driver": "bridge",
         "EnableIPv6": False,
-        "Labels": {"io.workroom.instance": "workroom"},
+        "Labels": {"io.workroom.instance": "workroom", "io.workroom.home": "/state"},
         "Options": {
             "com.docker.network.bridge.enable_icc": "false",
             "com.docker.network.bridge.name": "wr-workroom",
@@ -101,7 +101,11 @@ def as_made(**changes: Any) -> dict[str, Any]:
         ({}, ""),
         ({"Driver": "overlay"}, "driver overlay"),
         ({"EnableIPv6": True}, "IPv6 is on"),
-        ({"Labels": None}, "its label is missing"),
+        ({"Labels": None}, "its labels are of another installation"),
+        (
+            {"Labels": {"io.workroom.instance": "workroom", "io.workroom.home": "/other"}},
+            "its labels are of another installation",
+        ),
         ({"Options": {}}, "its containers can reach each other"),
         ({"IPAM": {"Config": [{"Subnet": "10.1.0.0/16"}]}}, "its address range is 10.1.0.0/16"),
     ],
@@ -110,7 +114,7 @@ def test_a_network_is_used_only_if_it_is_as_we_make_it(
     changes: dict[str, Any], wanted: str
 ) -> None:
     settings = Settings.model_validate({"local": {"subnet": "172.30.0.0/16"}})
-    assert network._wrong(as_made(**changes), settings) == wanted
+    assert network._wrong(as_made(**changes), settings, Path("/state")) == wanted
 
 
 def test_a_gateway_the_engine_leaves_out_is_the_first_address() -> None:

@@ -72,6 +72,8 @@ def _stop_everything(stack: Stack, *, purge: bool) -> None:
         # With the engine stopped its containers are too; the rest is done at the next `down`.
         report.warn(f"{error.message} Run `workroom down` again when it is back.")
         return
+    for instance in stack.instances():
+        network.require_ours(client, instance, stack.home)
     with report.step("Containers, network and firewall") as step:
         step.result = ", ".join(_clear(client, stack)) or "nothing left"
     if purge:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 import ipaddress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from workroom_hub.errors import NetworkError
+from workroom_hub.machine import processes
 
 if TYPE_CHECKING:
     from docker import DockerClient
@@ -15,6 +17,8 @@ if TYPE_CHECKING:
     from workroom_hub.settings import Settings
 
 LABEL = "io.workroom.instance"
+HOME = "io.workroom.home"
+"""Label of the network: state folder of the installation it belongs to."""
 PROBE = "io.workroom.probe"
 """Label of `doctor`'s own containers, which are no one's server."""
 _ICC = "com.docker.network.bridge.enable_icc"
@@ -48,19 +52,20 @@ def bridge_name(instance: str) -> str:
     return f"wr-{instance[:5]}-{hashlib.sha256(instance.encode()).hexdigest()[:6]}"
 
 
-def ensure(client: DockerClient, settings: Settings) -> UsersNetwork:
+def ensure(client: DockerClient, settings: Settings, home: Path) -> UsersNetwork:
     """Return the users' network, made if absent, made anew if it is not as it must be.
 
     Raises:
-        NetworkError: Containers still use a network that must be made anew, or the engine
-            refuses (the address range is taken, for one).
+        NetworkError: Containers still use a network that must be made anew, another
+            installation has it, or the engine refuses (the address range is taken, for one).
     """
     name = network_name(settings.instance)
+    require_ours(client, settings.instance, home)
     for network in client.networks.list(names=[name]):
         if network.name != name:
             continue
         network.reload()
-        wrong = _wrong(network.attrs, settings)
+        wrong = _wrong(network.attrs, settings, home)
         if not wrong:
             return _described(network.attrs, settings)
         if network.attrs["Containers"]:
@@ -70,7 +75,26 @@ def ensure(client: DockerClient, settings: Settings) -> UsersNetwork:
                 "Run `workroom down`, then `workroom up`.",
             )
         network.remove()
-    return _create(client, settings)
+    return _create(client, settings, home)
+
+
+def require_ours(client: DockerClient, instance: str, home: Path) -> None:
+    """Do nothing unless another installation of the same instance name is up on this engine.
+
+    Raises:
+        NetworkError: It is; its servers would be taken for ours.
+    """
+    name = network_name(instance)
+    for network in client.networks.list(names=[name]):
+        owner = (network.attrs.get("Labels") or {}).get(HOME)
+        if network.name != name or owner in (None, str(home)):
+            continue
+        if processes.find(Path(owner), "hub"):
+            raise NetworkError(
+                f"Another installation named '{instance}' is up on this engine (state folder "
+                f"{owner}).",
+                "Give this one a name of its own in workroom.yaml, such as\ninstance: second",
+            )
 
 
 def find(client: DockerClient, settings: Settings) -> UsersNetwork | None:
@@ -96,7 +120,7 @@ def remove(client: DockerClient, instance: str) -> bool:
     return bool(found)
 
 
-def _create(client: DockerClient, settings: Settings) -> UsersNetwork:
+def _create(client: DockerClient, settings: Settings, home: Path) -> UsersNetwork:
     from docker.errors import APIError
     from docker.types import IPAMConfig, IPAMPool
 
@@ -111,7 +135,7 @@ def _create(client: DockerClient, settings: Settings) -> UsersNetwork:
             driver="bridge",
             ipam=ipam,
             options={_ICC: "false", _BRIDGE: bridge_name(settings.instance)},
-            labels={LABEL: settings.instance},
+            labels={LABEL: settings.instance, HOME: str(home)},
             enable_ipv6=False,
         )
     except APIError as error:
@@ -124,7 +148,7 @@ def _create(client: DockerClient, settings: Settings) -> UsersNetwork:
     return _described(network.attrs, settings)
 
 
-def _wrong(attrs: dict[str, Any], settings: Settings) -> str:
+def _wrong(attrs: dict[str, Any], settings: Settings, home: Path) -> str:
     options = attrs.get("Options") or {}
     config = (attrs.get("IPAM") or {}).get("Config") or [{}]
     if attrs.get("Driver") != "bridge":
@@ -135,8 +159,9 @@ def _wrong(attrs: dict[str, Any], settings: Settings) -> str:
         return "its interface has another name"
     if attrs.get("EnableIPv6"):
         return "IPv6 is on"
-    if (attrs.get("Labels") or {}).get(LABEL) != settings.instance:
-        return "its label is missing"
+    labels = attrs.get("Labels") or {}
+    if (labels.get(LABEL), labels.get(HOME)) != (settings.instance, str(home)):
+        return "its labels are of another installation"
     wanted = settings.local.subnet
     if wanted and ipaddress.ip_network(wanted, strict=False) != ipaddress.ip_network(
         config[0].get("Subnet", "0.0.0.0/0")

@@ -157,11 +157,14 @@ def show(facts: dict[str, Any]) -> None:
 
     console = Console(highlight=False)
     table = Table.grid(padding=(0, 2))
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
     table.add_row("[bold]URL[/]", facts["url"])
     for title, name in (("Hub", "hub"), ("Web proxy", "proxy"), ("Docker engine", "engine")):
         table.add_row(f"[bold]{title}[/]", _line(facts[name]))
     for image in facts["images"]:
-        state = image["id"].removeprefix("sha256:")[:12] if image["id"] else "[red]missing[/]"
+        absent = "[red]missing[/]" if facts["engine"]["state"] == "running" else "not known"
+        state = image["id"].removeprefix("sha256:")[:12] if image["id"] else absent
         table.add_row(f"[bold]Image {image['name']}[/]", f"{image['ref']} ({state})")
         if image["id"]:
             rstudio = image["rstudio"] or f"not in the image. {image['rstudio_note']}".strip()

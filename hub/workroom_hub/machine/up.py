@@ -43,7 +43,7 @@ def _bring_up(stack: Stack) -> Runtime:
     config_file.check_against_machine(settings, cpus, memory)
     _require_room(info["DockerRootDir"])
     with report.step("Users' network") as step:
-        users = network.ensure(client, settings)
+        users = network.ensure(client, settings, stack.home)
         step.result = f"{users.name}, gateway {users.gateway}"
     with report.step("Firewall around the users' network") as step:
         step.result = _firewall(stack, users)
@@ -139,6 +139,8 @@ def welcome(stack: Stack, runtime: Runtime, admin: tuple[str, str] | None) -> No
     from rich.table import Table
 
     table = Table.grid(padding=(0, 2))
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
     for name, value in rows:
         table.add_row(f"[bold]{name}[/]", value.replace("[", "\\["))
     report.console.print(
