@@ -27,6 +27,7 @@ path-exclude=/usr/lib/python3.11/config-*/*.a
 path-exclude=/usr/lib/gcc/*/12/libstdc++.a
 path-exclude=/usr/lib/gcc/*/12/lib*san*.a
 path-exclude=/usr/lib/gcc/*/12/libgfortran.a
+path-include=/usr/lib/gcc/*/12/libgcc*.a
 path-include=/usr/lib/*/libc_nonshared.a
 path-include=/usr/lib/*/libpthread.a
 path-include=/usr/lib/*/libdl.a
