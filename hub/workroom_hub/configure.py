@@ -154,7 +154,19 @@ def _spawner(settings: Settings, runtime: Runtime, c: Config) -> None:
     spawner.dns = list(settings.local.dns)
     spawner.idle_after = settings.idle.stop_after
     spawner.default_url = "/lab"
-    spawner.environment = {"JUPYTERHUB_ACTIVITY_INTERVAL": "60"}
+    spawner.environment = _activity(settings.idle.stop_after)
+
+
+def _activity(stop_after: int) -> dict[str, str]:
+    """Return how often, in seconds, a server looks for work and reports it.
+
+    Several reports fit into the idle time, or a busy server would be stopped between two.
+    """
+    report = max(1.0, min(60.0, stop_after / 3 or 60.0))
+    return {
+        "JUPYTERHUB_ACTIVITY_INTERVAL": f"{report:.0f}",
+        "WORKROOM_ACTIVITY_SAMPLE": f"{min(15.0, report / 2):g}",
+    }
 
 
 def _services(settings: Settings, runtime: Runtime, c: Config) -> None:

@@ -8,9 +8,11 @@ import re
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import quote
@@ -165,9 +167,19 @@ class Installation:
 
     def start(self, user: str, server: str = "", **options: str) -> None:
         """Start a server through the API and wait until it is ready."""
-        answer = self.hub("POST", self.server_path(user, server), options)
-        assert answer.status_code in (201, 202), answer.text
+        self.begin(user, server, **options)
         wait_for(lambda: self.server(user, server).get("ready"), f"server of {user} is ready", 60)
+
+    def begin(self, user: str, server: str = "", **options: str) -> None:
+        """Start a server through the API and return once its container runs."""
+        # The hub answers after ten seconds, or when the server is up.
+        request = partial(self.hub, "POST", self.server_path(user, server), options)
+        threading.Thread(target=request, daemon=True).start()
+
+        def runs() -> bool:
+            return any(c.status == "running" for c in self.containers(user, server))
+
+        wait_for(runs, f"container of {user} runs", 30)
 
     def stop(self, user: str, server: str = "") -> None:
         """Stop a server, or cancel its start, and wait for the end."""
@@ -192,6 +204,12 @@ class Installation:
         address = f"file:{self.home / 'hub.sqlite'}?mode=ro"
         with sqlite3.connect(address, uri=True, timeout=10) as database:
             return list(database.execute(query, values))
+
+    def usage(self, user: str, server: str = "") -> list[dict[str, Any]]:
+        """Return a server's usage rows, oldest first."""
+        names = ("profile", "image", "start", "stop", "reason")
+        query = f"SELECT {', '.join(names)} FROM usage WHERE user=? AND server=? ORDER BY id"  # noqa: S608
+        return [dict(zip(names, row, strict=True)) for row in self.rows(query, user, server)]
 
     # -- the engine ------------------------------------------------------------------
 

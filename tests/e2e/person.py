@@ -128,9 +128,7 @@ class Person:
 
     def terminal(self, name: str, until: str, typed: str = "", seconds: int = 15) -> str:
         """Follow a terminal until its output matches the regular expression `until`."""
-        return str(
-            self._in_page("terminal", name=name, input=typed, until=until, seconds=seconds)
-        )
+        return str(self._in_page("terminal", name=name, input=typed, until=until, seconds=seconds))
 
     # -- pictures --------------------------------------------------------------------
 

@@ -15,8 +15,10 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.fakes.browser import chromium, complaints, new_page, npm_ci
+from tests.fakes.browser import TOOLS, chromium, complaints, new_page, npm_ci
 from tests.fakes.hub_process import HubProcess, free_port, wait_for
+
+pytestmark = pytest.mark.browser
 
 HERE = Path(__file__).parent / "oidc"
 SECRET = "a secret+with/characters%that need=encoding"
@@ -43,7 +45,8 @@ class Provider:
 
     def start(self) -> None:
         npm_ci(HERE)
-        self.process = subprocess.Popen(["node", "provider.mjs"], cwd=HERE, env=self.env)
+        node = str(TOOLS / "node")
+        self.process = subprocess.Popen([node, "provider.mjs"], cwd=HERE, env=self.env)
         wait_for(f"{self.issuer}/.well-known/openid-configuration", self.process)
 
     def stop(self) -> None:
