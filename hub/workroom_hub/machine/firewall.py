@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import ipaddress
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -88,15 +89,13 @@ def in_force(wanted: Rules) -> bool | None:
     """Return whether the rules are in force; None if that cannot be seen (not root)."""
     if os.geteuid() != 0 or not shutil.which("iptables"):
         return None
-    inputs = _output(["iptables", "-w", "-S", "INPUT"]).splitlines()
-    ours = f"-A INPUT -i {wanted.bridge} -j {wanted.chain}"
     rules_there = [
         line.removeprefix(f"-A {wanted.chain} ")
         for line in _output(["iptables", "-w", "-S", wanted.chain]).splitlines()
         if line.startswith("-A ")
     ]
     return (
-        next((line for line in inputs if line.startswith("-A ")), "") == ours
+        _leads(_input_rules("iptables"), wanted)
         and len(rules_there) == len(wanted.ipv4)
         and rules_there[-1].startswith("-j REJECT")
         and _runs(["iptables", "-w", "-C", "DOCKER-USER", *_metadata(wanted.bridge)])
@@ -184,10 +183,9 @@ def _restore(program: str, chain: str, lines: tuple[str, ...]) -> None:
 
 def _jump_first(program: str, wanted: Rules) -> None:
     jump = ["-i", wanted.bridge, "-j", wanted.chain]
-    listed = _output([program, "-w", "-S", "INPUT"]).splitlines()
-    rules_there = [line for line in listed if line.startswith("-A ")]
+    rules_there = _input_rules(program)
     ours = f"-A INPUT {' '.join(jump)}"
-    if rules_there[:1] == [ours]:
+    if _leads(rules_there, wanted) and rules_there.count(ours) == 1:
         return
     _run([program, "-w", "-I", "INPUT", "1", *jump])
     # The new first rule is in force; the ones further down are left over.
@@ -195,6 +193,25 @@ def _jump_first(program: str, wanted: Rules) -> None:
         place = len(rules_there) - rules_there[::-1].index(ours) + 1
         _run([program, "-w", "-D", "INPUT", str(place)])
         del rules_there[place - 2]
+
+
+def _input_rules(program: str) -> list[str]:
+    listed = _output([program, "-w", "-S", "INPUT"]).splitlines()
+    return [line for line in listed if line.startswith("-A ")]
+
+
+def _leads(rules_there: list[str], wanted: Rules) -> bool:
+    """Tell whether our jump comes before everything but those of other installations."""
+    ours = f"-A INPUT -i {wanted.bridge} -j {wanted.chain}"
+    if ours not in rules_there:
+        return False
+    before = rules_there[: rules_there.index(ours)]
+    # Theirs look at other interfaces: which of them is first makes no difference.
+    return all(
+        re.fullmatch(r"-A INPUT -i wr-\S+ -j WORKROOM-\S+", line)
+        and f" -i {wanted.bridge} " not in line
+        for line in before
+    )
 
 
 def _has_ipv6() -> bool:
