@@ -48,10 +48,10 @@ def types(_: Sequence[str]) -> bool:
 
 
 def unit(more: Sequence[str]) -> bool:
-    """Tests that need neither Docker nor a network."""
+    """Tests that need neither Docker, a browser nor a network."""
     # A socket that does not exist: a test that wants an engine after all fails here.
     return _run(
-        *("-m", "pytest", "-m", "not docker", "-q", *more),
+        *("-m", "pytest", "-m", "not docker and not browser", "-q", *more),
         DOCKER_HOST="unix:///nonexistent/docker.sock",
     )
 
@@ -60,7 +60,7 @@ def e2e(more: Sequence[str]) -> bool:
     """Tests against the real engine, image, proxy, hub and browser."""
     _install_tools()
     with _engine():
-        return _run("-m", "pytest", "-m", "docker", "--durations=10", *more)
+        return _run("-m", "pytest", "-m", "docker or browser", "--durations=10", *more)
 
 
 SUITES: dict[str, Callable[[Sequence[str]], bool]] = {

@@ -20,43 +20,6 @@ from urllib.parse import quote
 REPOSITORY = Path(__file__).resolve().parents[2]
 CLI_TOKEN = "a-token-for-the-test"
 
-CONFIG = """
-import os
-from pathlib import Path
-from tests.fakes.slow_stage_spawner import NoProxy, SlowStageSpawner
-from tornado.web import StaticFileHandler
-from traitlets.config import Config
-import workroom_hub
-from workroom_hub import accounts, auth
-from workroom_hub.runtime import Runtime
-from workroom_hub.settings import Settings
-
-here = Path(workroom_hub.__file__).parent
-settings = Settings.model_validate_json(os.environ["HUB_SETTINGS"])
-home = Path(os.environ["WORKROOM_HOME"])
-auth.configure_auth(settings, Runtime(home, "127.0.0.1", "none", 4, 2**34, {}), c)
-c.JupyterHub.proxy_class = NoProxy
-c.JupyterHub.spawner_class = SlowStageSpawner
-c.JupyterHub.hub_bind_url = os.environ["HUB_URL"]
-c.JupyterHub.bind_url = os.environ["HUB_URL"]
-c.JupyterHub.db_url = f"sqlite:///{home}/hub.sqlite"
-c.JupyterHub.cookie_secret_file = str(home / "cookie-secret")
-c.JupyterHub.template_paths = [str(here / "templates")]
-c.JupyterHub.template_vars = {"workroom_title": settings.title, "workroom_version": "0"}
-c.JupyterHub.extra_handlers = [
-    *accounts.handlers,
-    (r"/workroom-static/(.*)", StaticFileHandler, {"path": str(here / "static")}),
-]
-c.JupyterHub.default_url = "/hub/home"
-c.JupyterHub.allow_named_servers = True
-c.JupyterHub.named_server_limit_per_user = 3
-c.JupyterHub.services = [{"name": "workroom-cli", "api_token": os.environ["CLI_TOKEN"]}]
-c.JupyterHub.load_roles = [
-    {"name": "workroom-cli", "services": ["workroom-cli"],
-     "scopes": ["admin:users", "admin:servers", "list:users"]},
-]
-"""
-
 
 def free_port() -> int:
     """Return a loopback port nobody listens on."""
@@ -118,7 +81,6 @@ class HubProcess:
 
     def __enter__(self) -> HubProcess:
         self.home.mkdir(parents=True, exist_ok=True)
-        (self.home / "config.py").write_text(CONFIG)
         self.start()
         return self
 
@@ -130,7 +92,7 @@ class HubProcess:
         """Start the process and wait until it answers."""
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "jupyterhub", "-f", str(self.home / "config.py")],
+                [sys.executable, "-m", "tests.fakes.page_hub"],
                 cwd=self.home, env=self.env, stdout=log, stderr=log, start_new_session=True,
             )  # fmt: skip
         try:

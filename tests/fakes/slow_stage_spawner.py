@@ -64,8 +64,8 @@ class SlowStageSpawner(WorkroomServer, Spawner):  # type: ignore[misc]
         return "127.0.0.1", int(os.environ["ANSWERING_PORT"])
 
     async def stop(self, now: bool = False) -> None:
-        """Take one stage's time to stop."""
-        await asyncio.sleep(STAGE_SECONDS)
+        """Take a moment to stop."""
+        await asyncio.sleep(0.3)
         self.up = False
 
     async def poll(self) -> int | None:

@@ -121,10 +121,18 @@
 
   function ready() {
     finish();
+    const stages = latest?.event.stages ?? [];
+    // JupyterHub 6.1 says "ready" of a start that was cancelled elsewhere, too. If the last
+    // stage was never reached, give the hub time to find out before asking where to go.
+    if (stages.at(-1)?.state === "waiting") {
+      byId("message").textContent = "One moment…";
+      setTimeout(() => window.location.reload(), 2500);
+      return;
+    }
     box.classList.add("done");
     fill(100);
     byId("message").textContent = "Ready. Opening it…";
-    if (latest) drawStages(latest.event.stages.map((stage) => ({ ...stage, state: "done" })));
+    drawStages(stages.map((stage) => ({ ...stage, state: "done" })));
     document.title = document.title.replace("Starting…", "Ready");
     // The hub sends this address on to the server, or to where the person wanted to go.
     window.location.reload();
@@ -199,15 +207,17 @@
     button.disabled = true;
     button.textContent = "Cancelling…";
     show(problem, "");
+    over = true;
+    source.close(); // the stream of a cancelled start ends with "ready"
     try {
       await api("DELETE", serverPath(box.dataset.owner, box.dataset.server));
-      over = true;
-      source.close();
       window.location = box.dataset.home;
     } catch (error) {
       button.disabled = false;
       button.textContent = "Cancel the start";
       show(problem, error.message);
+      over = false;
+      listen();
     }
   });
 

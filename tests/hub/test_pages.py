@@ -1,0 +1,348 @@
+"""Every page in real Chromium, on a real hub: no complaint, no barrier, what people do there."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from tests.fakes.browser import chromium, complaints, new_page, npm_ci
+from tests.fakes.hub_process import REPOSITORY, HubProcess
+
+pytestmark = pytest.mark.browser
+
+PHONE, DESKTOP = 375, 1280
+
+
+@pytest.fixture(scope="module")
+def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HubProcess]:
+    with HubProcess(tmp_path_factory.mktemp("pages"), STAGE_SECONDS="0.5") as hub:
+        yield hub
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with chromium() as browser:
+        yield browser
+
+
+@pytest.fixture(scope="module")
+def axe() -> str:
+    return (npm_ci(REPOSITORY / "tests/e2e") / "axe-core/axe.min.js").read_text()
+
+
+@pytest.fixture
+def page(browser: Browser) -> Iterator[Page]:
+    with new_page(browser) as page:
+        yield page
+
+
+def log_in(page: Page, hub: HubProcess, name: str, password: str) -> None:
+    page.goto(hub.url + "login")
+    page.get_by_label("User name").fill(name)
+    page.get_by_label("Password", exact=True).fill(password)
+    page.get_by_role("button", name="Sign in").click()
+    page.wait_for_url(hub.url + "home")
+
+
+def enter(page: Page, hub: HubProcess, name: str, admin: bool = False) -> None:
+    log_in(page, hub, name, hub.add_user(name, admin))
+
+
+def choose(page: Page, hub: HubProcess, size: str, where: str = "spawn") -> None:
+    page.goto(hub.url + where)
+    page.get_by_label(size, exact=False).first.check()
+    page.get_by_role("button", name="Start server").click()
+    page.wait_for_url("**/hub/spawn-pending/**")
+
+
+class Inspector:
+    """Looks at a page as it is, on a phone and a desktop, in light and in dark.
+
+    It finds what axe calls serious or critical, and content wider than the window.
+    """
+
+    def __init__(self, page: Page, axe: str) -> None:
+        self.page, self.axe = page, axe
+        self.found: list[str] = []
+
+    def look(self, name: str, within: str = "html") -> None:
+        self.page.evaluate(self.axe + "; undefined")
+        for width in (PHONE, DESKTOP):
+            self.page.set_viewport_size({"width": width, "height": 800})
+            self._measure(f"{name}, {width} px")
+            for scheme in ("light", "dark"):
+                self.page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+                self._run_axe(f"{name}, {width} px, {scheme}", within, all_rules=scheme == "light")
+
+    def _run_axe(self, name: str, within: str, all_rules: bool) -> None:
+        options = {} if all_rules else {"runOnly": ["color-contrast"]}
+        result: dict[str, Any] = self.page.evaluate(
+            "([within, options]) => axe.run(within, options)", [within, options]
+        )
+        assert result["passes"], f"{name}: axe checked nothing"
+        for violation in result["violations"]:
+            if violation["impact"] in ("serious", "critical"):
+                targets = [node["target"] for node in violation["nodes"]]
+                self.found.append(f"{name}: {violation['id']} {targets}")
+
+    def _measure(self, name: str) -> None:
+        wide, window = self.page.evaluate(
+            "[document.documentElement.scrollWidth, window.innerWidth]"
+        )
+        if wide > window:
+            self.found.append(f"{name}: {wide} px of content in {window} px")
+
+
+def test_no_page_has_a_barrier_or_an_error(hub: HubProcess, browser: Browser, axe: str) -> None:
+    name = "walker"
+    password = hub.add_user(name, admin=True)
+    with new_page(browser, reduced_motion="reduce") as page:
+        heard, inspector = complaints(page), Inspector(page, axe)
+        look = inspector.look
+        page.goto(hub.url + "login")
+        look("log-in")
+        page.get_by_label("User name").fill(name)
+        page.get_by_label("Password", exact=True).fill("wrong")
+        page.get_by_role("button", name="Sign in").click()
+        expect(page.get_by_role("alert")).to_have_text("Wrong user name or password.")
+        look("log-in, wrong")
+        log_in(page, hub, name, password)
+        look("home, empty")
+        page.locator("#login_widget summary").click()
+        look("menu")
+        choose(page, hub, "Broken")
+        page.locator(".stage.done").first.wait_for()
+        look("progress")
+        page.locator("#progress-failure").wait_for()
+        look("progress, failed")
+        page.reload()
+        expect(page.locator("h1")).to_have_text("Your server could not be started")
+        look("not running, failed")
+        page.goto(hub.url + "spawn")
+        page.get_by_text("Last lines of its output").click()
+        look("spawn, after a failure")
+        choose(page, hub, "Small")
+        page.wait_for_url(f"**/user/{name}/**")
+        page.goto(hub.url + "home")
+        look("home, running")
+        page.get_by_role("button", name="Stop").click()
+        expect(page.locator(".pill")).to_have_text("Stopped")
+        page.get_by_label("Name").fill("Second")
+        page.get_by_role("button", name="Add server").click()
+        page.wait_for_url("**/spawn/*/second")
+        page.goto(hub.url + "home")
+        page.get_by_role("button", name="Remove Second").click()
+        look("home, question")
+        page.get_by_role("button", name="Keep").click()
+        page.goto(hub.url + "token")
+        page.get_by_role("button", name="Create token").click()
+        page.locator("#token-area").wait_for()
+        look("token")
+        page.goto(hub.url + "change-password")
+        look("change password")
+        page.goto(hub.url + "admin")
+        page.get_by_role("button", name="Add Users").wait_for()
+        look("admin", within="main > .head")  # the rest is JupyterHub's own
+        page.goto(hub.url + "nothing-here")
+        look("not found")
+        page.goto(hub.url + "error/503")
+        look("error")
+        assert inspector.found == []
+        assert heard == []
+
+
+def test_the_form_offers_sizes_with_their_share_and_remembers_the_last(
+    hub: HubProcess, page: Page
+) -> None:
+    enter(page, hub, "shares")
+    page.goto(hub.url + "spawn")
+    large = page.locator(".choice", has_text="Wide data")
+    expect(large).to_contain_text("4 CPUs · 22 GiB · 1 GPU")
+    expect(page.get_by_label("Large")).to_have_accessible_description(
+        "Uses up to 100 % of this machine's CPUs and 92 % of its memory."
+    )
+    expect(page.get_by_text("No RStudio: its package could not be had")).to_be_visible()
+    expect(page.get_by_label("Small")).to_be_checked()
+    page.get_by_label("Lean").check()
+    page.get_by_label("Large").check()  # offered with one image only
+    expect(page.get_by_label("Lean")).to_be_disabled()
+    expect(page.get_by_label("Data science")).to_be_checked()
+    page.get_by_role("button", name="Start server").click()
+    page.wait_for_url("**/user/shares/**")
+    hub.api("DELETE", "/users/shares/server")
+    page.goto(hub.url + "home")
+    expect(page.locator(".pill")).to_have_text("Stopped")
+    page.goto(hub.url + "spawn")
+    expect(page.get_by_label("Large")).to_be_checked()
+
+
+def test_progress_shows_each_stage_and_ticks_and_survives_a_reload(
+    hub: HubProcess, page: Page
+) -> None:
+    enter(page, hub, "watcher")
+    page.goto(hub.url + "spawn?next=/hub/token")
+    page.get_by_role("button", name="Start server").click()
+    page.locator(".stage.active").wait_for()
+    elapsed = page.locator("#progress-elapsed")
+    first = elapsed.text_content()
+    page.wait_for_timeout(250)
+    assert elapsed.text_content() != first
+    page.reload()
+    page.locator(".stage.active").wait_for()
+    assert page.locator(".stage").count() == 4
+    expect(page.locator(".stage .name").last).to_contain_text("(waiting)")
+    bar = page.get_by_role("progressbar")
+    before = int(bar.get_attribute("aria-valuenow") or 0)
+    assert 0 < before < 100
+    page.wait_for_url(hub.url + "token")  # where the link that began it pointed
+
+
+def test_a_failed_start_says_why_and_what_next(hub: HubProcess, page: Page) -> None:
+    enter(page, hub, "unlucky")
+    choose(page, hub, "Broken")
+    sentence = "It ran out of memory. Start it again with a larger profile."
+    expect(page.locator("#progress-failure")).to_have_text(sentence)
+    expect(page).to_have_title(re.compile("^Failed"))
+    expect(page.locator(".stage.failed")).to_contain_text("Container starting")
+    page.goto(hub.url + "home")
+    expect(page.locator(".server .note")).to_contain_text(sentence)
+    page.get_by_text("Last lines of its output").click()
+    expect(page.locator(".server pre")).to_contain_text("MemoryError")
+    page.goto(hub.url + "spawn-pending/unlucky")
+    expect(page.get_by_role("alert")).to_contain_text(sentence)
+    page.get_by_role("link", name="Choose again").click()
+    expect(page.locator(".note")).to_contain_text("Last time this server stopped unexpectedly")
+
+
+def test_a_start_can_be_cancelled(hub: HubProcess, page: Page) -> None:
+    enter(page, hub, "hasty")
+    choose(page, hub, "Small")
+    page.get_by_role("button", name="Cancel the start").click()
+    page.wait_for_url(hub.url + "home")
+    expect(page.locator(".pill")).to_have_text("Stopped")
+    mine = [user for user in hub.api("GET", "/workroom/users")[1] if user["name"] == "hasty"]
+    assert mine[0]["servers"] == 0
+
+
+def test_another_window_that_cancels_is_noticed(hub: HubProcess, page: Page) -> None:
+    enter(page, hub, "elsewhere")
+    choose(page, hub, "Small")
+    page.locator(".stage.active").wait_for()
+    hub.api("DELETE", "/users/elsewhere/server")
+    expect(page.locator("h1")).to_have_text("Your server is not running")
+    expect(page.get_by_role("link", name="Start it")).to_be_visible()
+
+
+def test_the_keyboard_is_enough(hub: HubProcess, page: Page) -> None:
+    hub_password = hub.add_user("keys")
+    page.goto(hub.url + "login")
+    expect(page.get_by_label("User name")).to_be_focused()
+    page.keyboard.type("keys")
+    page.keyboard.press("Tab")
+    page.keyboard.type(hub_password)
+    page.keyboard.press("Enter")
+    page.wait_for_url(hub.url + "home")
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("link", name="Skip to the content")).to_be_focused()
+    page.keyboard.press("Enter")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/hub/spawn/keys")
+    page.get_by_label("Small").focus()
+    page.keyboard.press("ArrowRight")
+    expect(page.get_by_label("Medium")).to_be_checked()
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/user/keys/**")
+
+
+def test_without_javascript_a_server_starts_and_opens(hub: HubProcess, browser: Browser) -> None:
+    password = hub.add_user("plain")
+    with new_page(browser, java_script_enabled=False) as page:
+        log_in(page, hub, "plain", password)
+        page.get_by_role("link", name="Start", exact=False).first.click()
+        page.get_by_label("Medium").check()
+        page.get_by_role("button", name="Start server").click()
+        page.wait_for_url("**/user/plain/**")  # the page looks again by itself
+
+
+def test_a_forged_choice_is_refused_on_the_form(hub: HubProcess, page: Page) -> None:
+    enter(page, hub, "forger")
+    page.goto(hub.url + "spawn")
+    page.evaluate("document.querySelector('input[value=small]').value = 'huge'")
+    page.get_by_role("button", name="Start server").click()
+    expect(page.get_by_role("alert")).to_have_text(
+        "The profile 'huge' is not on offer. Choose from: small, medium, large, broken."
+    )
+    expect(page.get_by_label("Small")).to_be_visible()
+
+
+def test_markup_in_names_is_text(hub: HubProcess, page: Page) -> None:
+    hostile = "\"'><b>&"
+    enter(page, hub, hostile)
+    heard = complaints(page)
+    expect(page.locator(".who")).to_have_text(hostile)
+    page.get_by_label("Name").fill("<img src=x onerror=alert(1)>")
+    page.get_by_role("button", name="Add server").click()
+    expect(page.locator("h1")).to_have_text("Start <img src=x onerror=alert(1)>")
+    choose(page, hub, "Small", page.url.removeprefix(hub.url))
+    page.wait_for_url("**/user/**")
+    page.goto(hub.url + "home")
+    page.get_by_role("button", name="Stop", exact=False).first.click()
+    card = page.locator(".server", has_text="<img src=x")
+    card.get_by_role("button", name="Remove").click()
+    page.get_by_role("button", name="Remove", exact=True).click()
+    expect(card).to_have_count(0)
+    assert page.locator("main img").count() == 0
+    assert heard == []
+
+
+def test_named_servers_up_to_the_limit(hub: HubProcess, page: Page) -> None:
+    enter(page, hub, "many")
+    for name in ("one", "Zwei & drei", "three"):
+        page.goto(hub.url + "home")
+        page.get_by_label("Name").fill(name)
+        page.get_by_role("button", name="Add server").click()
+        page.wait_for_url("**/spawn/many/**")
+    page.goto(hub.url + "home")
+    expect(page.locator(".server h2")).to_have_text(["My server", "one", "three", "Zwei & drei"])
+    expect(page.locator("main")).to_contain_text("You have 3 of 3 extra servers")
+    page.get_by_role("button", name="Remove one").click()
+    page.get_by_role("button", name="Remove", exact=True).click()
+    expect(page.locator(".server")).to_have_count(3)
+    page.get_by_label("Name").fill("THREE")
+    page.get_by_role("button", name="Add server").click()
+    expect(page.locator("#server-name-error")).to_have_text("You already have a server “three”.")
+
+
+def test_a_hub_that_dies_during_a_start_is_waited_for(tmp_path: Path, browser: Browser) -> None:
+    with (
+        HubProcess(tmp_path, STAGE_SECONDS="20") as hub,
+        new_page(browser) as page,
+    ):
+        enter(page, hub, "patient")
+        choose(page, hub, "Small")
+        page.locator(".stage.active").wait_for()
+        assert hub.process is not None
+        os.killpg(hub.process.pid, signal.SIGKILL)
+        hub.process.wait()
+        expect(page.locator("#progress-lost")).to_be_visible()
+        hub.start()
+        page.get_by_role("link", name="Start it").wait_for(timeout=15_000)
+        expect(page.locator("h1")).to_have_text("Your server is not running")
+
+
+def test_nothing_is_fetched_from_elsewhere(hub: HubProcess, page: Page) -> None:
+    asked: set[str] = set()
+    page.on("request", lambda request: asked.add(request.url))
+    enter(page, hub, "local")
+    for path in ("spawn", "token", "change-password"):
+        page.goto(hub.url + path)
+    assert {url for url in asked if not url.startswith((hub.base, "data:"))} == set()
+    assert any(url.endswith(".css?v=0.1.0") for url in asked)
