@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import subprocess
 import time
 import urllib.error
 import urllib.request
+import uuid
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from hub_double import HubDouble
+from tornado.httpclient import HTTPRequest
+from tornado.websocket import websocket_connect
 
 HARDENED = ["--user=1000", "--cap-drop=ALL", "--security-opt=no-new-privileges"]
+
+
+WORK = Path(__file__).resolve().parent / "work"
 
 
 def docker(*words: str, check: bool = True, timeout: float = 300) -> str:
@@ -54,11 +62,11 @@ class Notebook:
         command: Sequence[str] = (),
         options: Sequence[str] = (),
     ) -> None:
-        words = ["create", *HARDENED, *options]
+        words = ["create", *HARDENED, f"--volume={WORK}:/work:ro", *options]
         if hub:
             words += ["-e", f"WORKROOM_START_URL={hub.api}/workroom/start"]
             words += ["-e", "WORKROOM_START_CODE=code-of-ada"]
-        self.hub = hub
+        self.image, self.hub = image, hub
         self.id = docker(*words, image, *command).strip()
         self.prefix = f"/user/{hub.user}" if hub else ""
 
@@ -77,6 +85,11 @@ class Notebook:
     def run(self, script: str, *, check: bool = True, timeout: float = 300) -> str:
         """Run a shell script in the container as its person, in her home."""
         return docker("exec", self.id, "bash", "-ec", script, check=check, timeout=timeout)
+
+    def run_file(self, name: str, interpreter: str = "bash -e", timeout: float = 300) -> str:
+        """Run a file of tests/images/work in the container, in a new folder."""
+        script = f'cd "$(mktemp -d)" && exec {interpreter} /work/{name}'
+        return docker("exec", self.id, "bash", "-c", script, timeout=timeout)
 
     def logs(self) -> str:
         """What the container has written."""
@@ -119,3 +132,56 @@ class Notebook:
             except OSError:
                 time.sleep(0.02)
         raise AssertionError(f"the server did not come up:\n{self.logs()}")
+
+    def execute(self, kernel: str, code: str, timeout: float = 90) -> str:
+        """Run code in a new kernel of the server, over its websocket as a page would.
+
+        Returns:
+            What it printed; an error's name and value are appended.
+        """
+        kernel_id = self.json("api/kernels", "POST", {"name": kernel})["id"]
+        try:
+            return asyncio.run(
+                asyncio.wait_for(self._execute(kernel_id, code, "execute_request"), timeout)
+            )
+        finally:
+            self.request(f"api/kernels/{kernel_id}", "DELETE")
+
+    def look_at_kernel(self, kernel_id: str) -> None:
+        """Do what an open page does when it (re)connects: ask the kernel for its description."""
+        asyncio.run(asyncio.wait_for(self._execute(kernel_id, "", "kernel_info_request"), 60))
+
+    async def _execute(self, kernel_id: str, code: str, kind: str) -> str:
+        assert self.hub
+        url = f"ws://{self.address}:8888{self.prefix}/api/kernels/{kernel_id}/channels"
+        request = HTTPRequest(url, headers={"Authorization": f"token {self.hub.token}"})
+        connection = await websocket_connect(request)
+        header = {
+            "msg_id": uuid.uuid4().hex, "msg_type": kind, "session": uuid.uuid4().hex,
+            "username": "ada", "version": "5.3", "date": "2026-01-01T00:00:00Z",
+        }  # fmt: skip
+        content: dict[str, Any] = {}
+        if kind == "execute_request":
+            content = {
+                "code": code, "silent": False, "store_history": False,
+                "user_expressions": {}, "allow_stdin": False, "stop_on_error": True,
+            }  # fmt: skip
+        message = {"header": header, "parent_header": {}, "metadata": {}, "content": content}
+        await connection.write_message(json.dumps({**message, "channel": "shell", "buffers": []}))
+        printed: list[str] = []
+        while True:
+            answer = await connection.read_message()
+            assert answer is not None, "the kernel's websocket was closed"
+            data = json.loads(answer)
+            if data.get("parent_header", {}).get("msg_id") != header["msg_id"]:
+                continue
+            said = data["content"]
+            if data["msg_type"] == "stream":
+                printed.append(said["text"])
+            elif data["msg_type"] in {"execute_result", "display_data"}:
+                printed.append(said["data"].get("text/plain", ""))
+            elif data["msg_type"] == "error":
+                printed.append(f"{said['ename']}: {said['evalue']}")
+            elif data["msg_type"] == "status" and said["execution_state"] == "idle":
+                connection.close()
+                return "".join(printed)

@@ -25,6 +25,7 @@ class HubDouble:
         address: IPv4 address that containers reach, such as the bridge's gateway.
         user: The only user.
         token: The only API token that is accepted.
+        port: Where it listens; 0 for any free port.
         start_answers: Answers of the start-code swap, used one by one, the last one for ever:
             `(status, body)` pairs.
         activity: Every activity report, in order.
@@ -34,12 +35,13 @@ class HubDouble:
     address: str
     user: str = "ada"
     token: str = "token-of-ada"
+    port: int = 0
     start_answers: list[tuple[int, dict[str, Any]]] = field(default_factory=list)
     activity: list[dict[str, Any]] = field(default_factory=list)
     start_requests: list[dict[str, Any]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self._server = ThreadingHTTPServer((self.address, 0), _handler(self))
+        self._server = ThreadingHTTPServer((self.address, self.port), _handler(self))
         self._server.daemon_threads = True
         self.port = self._server.server_address[1]
         if not self.start_answers:

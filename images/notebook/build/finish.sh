@@ -7,5 +7,7 @@ site=/opt/workroom/lib/python3.11/site-packages
 # Keys, principals and the runtime files of a server: outside the home and /tmp, readable by the
 # person's processes only, gone with the container.
 install -d -o workroom -g workroom -m 0700 /var/lib/workroom /var/lib/workroom/ssh
+ln -sf /usr/bin/vim.tiny /usr/local/bin/vim
+cat /opt/workroom/etc/R/Rprofile.site >> /etc/R/Rprofile.site
 rm -f /etc/ssh/sshd_config.d/*
 rm -rf /tmp/build

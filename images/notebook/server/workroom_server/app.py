@@ -47,6 +47,7 @@ class WorkroomSingleUser(JupyterHubSingleUser):
 
     async def keep_activity_updated(self) -> None:
         """Report to the hub, but not while the server and its neighbours are still starting."""
-        await asyncio.sleep(FIRST_REPORT * (1 + random.random()))  # noqa: S311
+        pause = min(FIRST_REPORT, self.hub_activity_interval)
+        await asyncio.sleep(pause * (1 + random.random()))  # noqa: S311
         await super().check_hub_version()
         await super().keep_activity_updated()
