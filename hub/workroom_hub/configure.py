@@ -14,6 +14,7 @@ from traitlets.config import Config
 from workroom_hub import __version__, auth
 from workroom_hub.runtime import Runtime
 from workroom_hub.settings import Settings, offered_profiles
+from workroom_hub.static_files import static_version
 from workroom_spawner.local import LocalSpawner
 from workroom_spawner.profiles import Catalog, Image, Profile
 
@@ -87,6 +88,7 @@ def _pages(settings: Settings, c: Config) -> None:
     c.JupyterHub.template_vars = {
         "workroom_title": settings.title,
         "workroom_version": __version__,
+        "workroom_static_version": static_version(),
         "named_server_limit": settings.limits.named_servers,
     }
     c.JupyterHub.default_url = "/hub/home"

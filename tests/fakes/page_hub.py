@@ -19,6 +19,7 @@ from tests.fakes.slow_stage_spawner import NoProxy, SlowStageSpawner
 from workroom_hub import accounts, auth
 from workroom_hub.runtime import Runtime
 from workroom_hub.settings import Settings
+from workroom_hub.static_files import static_version
 
 FILES = Path(workroom_hub.__file__).parent
 
@@ -61,7 +62,11 @@ def configure(c: Any) -> None:
     hub.db_url = f"sqlite:///{home}/hub.sqlite"
     hub.cookie_secret_file = str(home / "cookie-secret")
     hub.template_paths = [str(FILES / "templates")]
-    hub.template_vars = {"workroom_title": settings.title, "workroom_version": "0.1.0"}
+    hub.template_vars = {
+        "workroom_title": settings.title,
+        "workroom_version": "0.1.0",
+        "workroom_static_version": static_version(),
+    }
     hub.tornado_settings = {"slow_spawn_timeout": 0.5}  # the API answers "pending" sooner
     hub.default_url = "/hub/home"
     hub.allow_named_servers = True

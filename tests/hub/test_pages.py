@@ -14,6 +14,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from tests.fakes.browser import chromium, complaints, new_page, npm_ci
 from tests.fakes.hub_process import REPOSITORY, HubProcess
+from workroom_hub.static_files import static_version
 
 pytestmark = pytest.mark.browser
 
@@ -345,4 +346,4 @@ def test_nothing_is_fetched_from_elsewhere(hub: HubProcess, page: Page) -> None:
     for path in ("spawn", "token", "change-password"):
         page.goto(hub.url + path)
     assert {url for url in asked if not url.startswith((hub.base, "data:"))} == set()
-    assert any(url.endswith(".css?v=0.1.0") for url in asked)
+    assert any(url.endswith(f".css?v={static_version()}") for url in asked)
