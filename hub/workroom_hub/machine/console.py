@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
 
     from workroom_hub.errors import WorkroomError
 
-_PLAIN_EVERY = 5.0
+_ANOTHER, _SAME_AGAIN = 0.5, 10.0
 
 
 class Step:
@@ -23,14 +24,17 @@ class Step:
         self.title = title
         self.result = ""
         self._reporter = reporter
-        self._last = time.monotonic()
+        self._last = -_ANOTHER
+        self._sort = ""
 
     def update(self, text: str) -> None:
-        """Show what the step is doing now (on plain output at most every few seconds)."""
+        """Show what the step is doing now; plain output repeats itself only now and then."""
         if self._reporter.live is not None:
             self._reporter.live(f"{self.title} · {text}")
-        elif time.monotonic() - self._last >= _PLAIN_EVERY:
-            self._last = time.monotonic()
+            return
+        sort, now = re.sub(r"[\d.]+", "", text), time.monotonic()
+        if now - self._last >= (_SAME_AGAIN if sort == self._sort else _ANOTHER):
+            self._last, self._sort = now, sort
             self._reporter.line(f"  {text}")
 
 
@@ -43,7 +47,7 @@ class Reporter:
 
     def __init__(self, *, quiet: bool = False) -> None:
         self.quiet = quiet
-        self.live: _Live | None = None
+        self.live: Callable[[str], None] | None = None
         self.tty = sys.stdout.isatty() and not quiet
         self._console: Console | None = None
 
@@ -71,38 +75,41 @@ class Reporter:
         """Show a step while the block runs, and how long it took."""
         step, begun = Step(self, title), time.monotonic()
         if self.tty:
-            from rich.status import Status
-
-            with Status(title, console=self.console) as status:
-                self.live = _Live(status)
+            with self._spinner(title):
                 try:
                     yield step
                 except BaseException:
-                    self.console.print(f"[red]✗[/] {title}")
+                    self._mark("red", "✗", title)
                     raise
-                finally:
-                    self.live = None
-            self.console.print(f"[green]✓[/] {self._done(step, begun)}", markup=True)
+            self._mark("green", "✓", self._done(step, begun))
             return
         self.line(f"{title} …")
         yield step
         self.line(f"  {self._done(step, begun)}")
 
+    @contextmanager
+    def _spinner(self, title: str) -> Iterator[None]:
+        from rich.markup import escape
+        from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+        columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+        with Progress(*columns, console=self.console, transient=True) as progress:
+            task = progress.add_task(escape(title), total=None)
+            self.live = lambda text: progress.update(task, description=escape(text))
+            try:
+                yield
+            finally:
+                self.live = None
+
     @staticmethod
     def _done(step: Step, begun: float) -> str:
         seconds = f"{time.monotonic() - begun:.1f} s"
-        result = step.result.replace("[", "\\[") if step.result else "done"
-        return f"{step.title}: {result} ({seconds})"
+        return f"{step.title}: {step.result or 'done'} ({seconds})"
 
-
-class _Live:
-    def __init__(self, status: object) -> None:
-        self._status = status
-
-    def __call__(self, text: str) -> None:
+    def _mark(self, color: str, mark: str, text: str) -> None:
         from rich.markup import escape
 
-        self._status.update(escape(text))  # type: ignore[attr-defined]
+        self.console.print(f"[{color}]{mark}[/] {escape(text)}")
 
 
 def print_error(error: WorkroomError) -> None:

@@ -182,7 +182,7 @@ def _wait(stack: Stack, api: HubApi, child: subprocess.Popen[bytes], step: Step)
             return version
         if child.poll() is not None:
             break
-        step.update(f"waiting for it to answer ({time.monotonic() - begun:.0f} s)")
+        step.update("waiting for it to answer")
         time.sleep(0.1)
     died = child.poll() is not None
     processes.stop(stack.home, ROLE)
