@@ -87,10 +87,11 @@ class OidcAuthenticator(UserNames, GenericOAuthenticator):  # type: ignore[misc]
         self._provider: Provider | None = None
         self._provider_until = 0.0
         self._keys: Keys | None = None
-
-    @default("client_secret")
-    def _read_secret(self) -> str:
-        return read_client_secret(Path(self.client_secret_file))
+        try:
+            self.client_secret = read_client_secret(Path(self.client_secret_file))
+        except ProviderProblem as problem:
+            self.log.critical("The hub cannot start: %s", problem)
+            raise SystemExit(1) from None
 
     @default("custom_403_message")
     def _not_allowed(self) -> str:

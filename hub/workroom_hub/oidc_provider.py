@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -106,6 +107,19 @@ def read_client_secret(path: Path) -> str:
     if not secret:
         raise ProviderProblem(f"{field}: {path} is empty. Put the client secret there.")
     return secret
+
+
+def check_provider(issuer: str, client_secret_file: Path) -> str | None:
+    """Return what keeps people from logging in, as a sentence with the fix, or None.
+
+    For `workroom up`, `doctor` and `config check`; asks the provider over the network.
+    """
+    try:
+        read_client_secret(client_secret_file)
+        asyncio.run(discover(issuer))
+    except ProviderProblem as problem:
+        return str(problem)
+    return None
 
 
 def _need_safe(name: str, url: str) -> None:

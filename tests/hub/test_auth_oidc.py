@@ -20,12 +20,13 @@ from workroom_hub.oidc_provider import (
     Keys,
     Provider,
     ProviderProblem,
+    check_provider,
     discover,
     read_client_secret,
     read_discovery,
 )
 from workroom_hub.passwords import LocalAuthenticator
-from workroom_hub.runtime import Runtime
+from workroom_hub.runtime import Runtime, write_private
 from workroom_hub.settings import Settings
 
 ISSUER = "https://login.example.com/realm"
@@ -174,6 +175,18 @@ def test_the_client_secret_comes_from_a_private_file(tmp_path: Path) -> None:
         read_client_secret(file)
 
 
+def test_what_keeps_people_out_is_told_before_the_hub_starts(tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    assert "cannot be read" in str(check_provider("http://127.0.0.1:1", secret))
+    write_private(secret, "hush")
+    assert "127.0.0.1:1 is not reachable" in str(check_provider("http://127.0.0.1:1", secret))
+
+
+def test_the_hub_does_not_start_without_its_secret() -> None:
+    with pytest.raises(SystemExit):
+        OidcAuthenticator(config=configured(auth=oidc()))
+
+
 def configured(**settings: Any) -> Config:
     c = Config()
     nowhere = Runtime(Path("/nonexistent"), "127.0.0.1", "none", 1, 2**30, {})
@@ -226,6 +239,12 @@ def test_the_provider_sends_people_back_to_the_hubs_own_host(
         (["a", 5, ""], {"a"}),
     ],
 )
-async def test_only_a_list_of_texts_is_a_list_of_groups(groups: Any, meant: set[str]) -> None:
-    authenticator = OidcAuthenticator(config=configured(auth=oidc()))
+async def test_only_a_list_of_texts_is_a_list_of_groups(
+    tmp_path: Path, groups: Any, meant: set[str]
+) -> None:
+    secret = tmp_path / "secret"
+    write_private(secret, "hush")
+    auth = oidc(client_secret_file=str(secret))
+    authenticator = OidcAuthenticator(config=configured(auth=auth))
+    assert authenticator.client_secret == "hush"
     assert await authenticator.get_user_groups({"oauth_user": {"groups": groups}}) == meant
