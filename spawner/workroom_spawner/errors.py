@@ -165,7 +165,9 @@ def death_sentence(state: Mapping[str, Any], memory: int) -> str:
             "Start it again; your files are kept."
         )
     code = state.get("ExitCode", 0)
-    if state.get("OOMKilled"):
+    # The engine marks a container at the first process that runs out of memory, a kernel perhaps;
+    # the server itself ended by that only if it was killed.
+    if state.get("OOMKilled") and code == 137:
         return (
             f"It ran out of memory (the limit of this profile is {memory / 2**30:.3g} GiB). "
             "Start it again with a larger profile; your files are kept."

@@ -319,7 +319,7 @@ def engine_client() -> docker.APIClient:
 def _reason(state: dict[str, Any]) -> str:
     if not state:
         return "died: container removed"
-    if state.get("OOMKilled"):
+    if state.get("OOMKilled") and state.get("ExitCode") == 137:
         return "died: out of memory"
     return f"died: exit code {state.get('ExitCode')}"
 
