@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import docker
 import pytest
+from docker.errors import ImageNotFound
 from playwright.sync_api import Browser, sync_playwright
 
 from tests.e2e.installation import REPOSITORY, Installation
@@ -100,9 +102,7 @@ def derived(engine: docker.DockerClient, instance: str, notebook: str, folder: P
     """Make the images of `settings` out of the notebook image; return their tags."""
     tags = [f"{instance}/{name}:latest" for name in ("notebook", "stand-in", "stuck")]
     engine.images.get(notebook).tag(tags[0])
-    source = REPOSITORY / "tests/fakes/rserver_stand_in.py"
-    stand_in = source.read_bytes() if source.exists() else b""
-    (folder / "rserver").write_bytes(stand_in)
+    shutil.copy(REPOSITORY / "tests/fakes/rserver_stand_in.py", folder / "rserver")
     (folder / "rserver").chmod(0o755)
     dockerfiles = [
         f"FROM {notebook}\nCOPY rserver /usr/lib/rstudio-server/bin/rserver\n"
@@ -131,7 +131,8 @@ def bring_up(
         finally:
             installation.down()
             for tag in tags:
-                engine.images.remove(tag, force=True)
+                with suppress(ImageNotFound):
+                    engine.images.remove(tag)
         assert installation.containers() == []
         assert not installation.home.exists()
 
@@ -142,9 +143,10 @@ def bring_up(
 def installation(
     request: pytest.FixtureRequest, bring_up: Callable[[dict[str, Any]], Iterator[Installation]]
 ) -> Iterator[Installation]:
-    """One installation for all tests of a mode, with the users ada (admin) and bob."""
+    """One installation for all tests of a mode, with the users ada (admin), bob and carol."""
     for running in bring_up(settings(f"e2e-{request.param}", request.param, 8300)):
-        running.add_user("bob")
+        for name in ("bob", "carol"):
+            running.add_user(name)
         yield running
 
 

@@ -72,9 +72,8 @@ def follow_the_stages(ada: Person) -> None:
         assert states == sorted(states, key=["done", "active", "waiting"].index), states
     active = [s for event in ada.seen for s, state in event["stages"] if state == "active"]
     assert active == sorted(active, key=STAGES.index)
-    # A quick start passes the first stages before the page is there; test_bad_days sees them.
+    # A quick start passes the first stages before the page is there; test_bad_input waits at one.
     assert "answering" in active
-    assert len({event["elapsed"] for event in ada.seen}) > 3, "the clock stands still"
     assert {state for _, state in ada.seen[-1]["stages"]} == {"done"}
     assert all(re.fullmatch(r"\d+\.\d s|\d+ s", e["elapsed"]) for e in ada.seen[1:])
 

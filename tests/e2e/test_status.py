@@ -14,12 +14,6 @@ pytestmark = pytest.mark.docker
 path_only = pytest.mark.parametrize("installation", ["path"], indirect=True)
 
 
-def status_of(installation: Installation) -> dict[str, object]:
-    """Return what `workroom status --json` says."""
-    found: dict[str, object] = json.loads(installation.workroom("status", "--json").stdout)
-    return found
-
-
 def test_status_is_true(installation: Installation) -> None:
     installation.start("bob", profile="small", image="notebook")
     facts = json.loads(installation.workroom("status", "--json").stdout)
@@ -42,7 +36,8 @@ def test_status_is_true(installation: Installation) -> None:
     people = installation.workroom("status").stdout
     assert "bob" in people
     installation.stop("bob")
-    assert json.loads(installation.workroom("status", "--json").stdout)["servers"] == []
+    left = json.loads(installation.workroom("status", "--json").stdout)["servers"]
+    assert not [s for s in left if s["user"] == "bob"]
 
 
 @path_only
@@ -53,7 +48,8 @@ def test_doctor(installation: Installation) -> None:
     bad = installation.workroom("doctor", env=nowhere, check=False)
     assert bad.returncode == 1
     assert "Traceback" not in bad.stdout + bad.stderr
-    assert "dockerd" in bad.stdout.lower() or "docker_host" in bad.stdout.lower()
+    assert "No Docker engine answers at unix:///nonexistent/docker.sock" in bad.stdout
+    assert "Start it: " in bad.stdout
     checks = json.loads(installation.workroom("doctor", "--json", env=nowhere, check=False).stdout)
     assert [c for c in checks if c["state"] == "failed"]
 
