@@ -79,7 +79,9 @@ class LocalAuthenticator(UserNames, NativeAuthenticator):  # type: ignore[misc]
         # Counted before the check: a burst of guesses cannot slip in while one is checked.
         self.add_login_attempt(name)
         account = self.get_user(name)
-        known = account is not None and bool(account.is_authorized)
+        # Without a user of the hub (renamed, say) a left-over password opens nothing.
+        user = orm.User.find(self.db, name)
+        known = account is not None and bool(account.is_authorized) and user is not None
         digest = account.password if account is not None and known else self._nobody
         if not await self._matches(str(data.get("password") or ""), digest) or not known:
             return None

@@ -105,12 +105,8 @@ class HubProcess:
         """End the process and everything it started."""
         if self.process is None or self.process.poll() is not None:
             return
-        os.killpg(self.process.pid, signal.SIGTERM)
-        try:
-            self.process.wait(10)
-        except subprocess.TimeoutExpired:
-            os.killpg(self.process.pid, signal.SIGKILL)
-            self.process.wait()
+        os.killpg(self.process.pid, signal.SIGKILL)  # it has nothing to put away
+        self.process.wait()
 
     def api(self, method: str, path: str, body: Any = None, token: str = CLI_TOKEN) -> Any:
         """Call the hub's API; returns `(status, JSON or None)`."""

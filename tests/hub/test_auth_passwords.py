@@ -43,6 +43,14 @@ async def log_in(authenticator: LocalAuthenticator, name: str, password: str) ->
     return found and found["name"]
 
 
+async def make(authenticator: LocalAuthenticator, name: str, password: str) -> None:
+    """Make a user of the hub, if there is none, and give it a password."""
+    if orm.User.find(authenticator.db, name) is None:
+        authenticator.db.add(orm.User(name=name))
+        authenticator.db.commit()
+    await authenticator.set_password(name, password)
+
+
 @pytest.fixture(autouse=True)
 def allow_as_configured(authenticator: LocalAuthenticator) -> None:
     authenticator.allow_all = True
@@ -55,7 +63,7 @@ async def test_any_sensible_name_can_have_an_account(
     authenticator: LocalAuthenticator, name: str
 ) -> None:
     assert authenticator.validate_username(name)
-    await authenticator.set_password(name, RIGHT)
+    await make(authenticator, name, RIGHT)
     assert await log_in(authenticator, name, RIGHT) == name
     assert await log_in(authenticator, name, RIGHT + "x") is None
 
@@ -68,7 +76,7 @@ def test_other_names_are_refused(authenticator: LocalAuthenticator, name: str) -
 
 
 async def test_spellings_of_one_name_are_one_account(authenticator: LocalAuthenticator) -> None:
-    await authenticator.set_password("zoë", RIGHT)
+    await make(authenticator, "zoë", RIGHT)
     assert await log_in(authenticator, "ZOE\u0308", RIGHT) == "zoë"
 
 
@@ -83,7 +91,7 @@ async def test_an_unknown_name_costs_as_much_as_a_wrong_password(
         return check(password, digest)
 
     monkeypatch.setattr(passwords.bcrypt, "checkpw", counting)
-    await authenticator.set_password("ann", RIGHT)
+    await make(authenticator, "ann", RIGHT)
     for name, password in [
         ("ann", "wrong"),
         ("nobody", RIGHT),
@@ -125,11 +133,11 @@ async def test_a_password_bcrypt_would_cut_is_refused_and_never_matches(
     authenticator: LocalAuthenticator,
 ) -> None:
     longest = "é" * 36  # 72 bytes
-    await authenticator.set_password("ann", longest)
+    await make(authenticator, "ann", longest)
     assert await log_in(authenticator, "ann", longest) == "ann"
     assert await log_in(authenticator, "ann", longest + "x") is None
     with pytest.raises(PasswordRefused, match="72 bytes"):
-        await authenticator.set_password("ann", longest + "x")
+        await make(authenticator, "ann", longest + "x")
 
 
 @pytest.mark.parametrize(
@@ -140,14 +148,14 @@ async def test_weak_new_passwords_are_refused(
     authenticator: LocalAuthenticator, password: str, why: str
 ) -> None:
     with pytest.raises(PasswordRefused, match=why):
-        await authenticator.set_password("ann@example.com", password)
+        await make(authenticator, "ann@example.com", password)
     assert authenticator.get_user("ann@example.com") is None
 
 
 async def test_a_password_with_odd_bytes_is_compared_whole(
     authenticator: LocalAuthenticator,
 ) -> None:
-    await authenticator.set_password("ann", "before\0after the nul")
+    await make(authenticator, "ann", "before\0after the nul")
     assert await log_in(authenticator, "ann", "before\0another thing") is None
     assert await log_in(authenticator, "ann", "before\0after the nul") == "ann"
 
@@ -156,7 +164,7 @@ async def test_a_password_with_odd_bytes_is_compared_whole(
 async def test_guessing_has_to_wait_whether_the_name_exists_or_not(
     authenticator: LocalAuthenticator, name: str
 ) -> None:
-    await authenticator.set_password("ann", RIGHT)
+    await make(authenticator, "ann", RIGHT)
     for _ in range(authenticator.allowed_failed_logins):
         assert await log_in(authenticator, name, "wrong") is None
     with pytest.raises(HTTPError) as refused:
@@ -180,7 +188,7 @@ async def test_a_burst_of_guesses_gets_no_more_than_the_limit(
 async def test_waiting_is_over_after_the_time_even_days_later(
     authenticator: LocalAuthenticator,
 ) -> None:
-    await authenticator.set_password("ann", RIGHT)
+    await make(authenticator, "ann", RIGHT)
     for _ in range(authenticator.allowed_failed_logins):
         await log_in(authenticator, "ann", "wrong")
     # A day and a second: `timedelta.seconds`, which native looks at, is 1 then.
@@ -189,10 +197,18 @@ async def test_waiting_is_over_after_the_time_even_days_later(
     assert "ann" not in authenticator.login_attempts
 
 
+async def test_a_left_over_password_opens_nothing(authenticator: LocalAuthenticator) -> None:
+    await make(authenticator, "ann", RIGHT)
+    orm.User.find(authenticator.db, "ann").name = "anna"  # renamed with JupyterHub's own API
+    authenticator.db.commit()
+    assert await log_in(authenticator, "ann", RIGHT) is None
+    assert await log_in(authenticator, "anna", RIGHT) is None
+
+
 async def test_a_new_password_ends_the_waiting(authenticator: LocalAuthenticator) -> None:
     for _ in range(authenticator.allowed_failed_logins):
         await log_in(authenticator, "ann", "wrong")
-    await authenticator.set_password("ann", RIGHT)
+    await make(authenticator, "ann", RIGHT)
     assert await log_in(authenticator, "ann", RIGHT) == "ann"
 
 

@@ -146,6 +146,8 @@ def test_no_page_has_a_barrier_or_an_error(hub: HubProcess, browser: Browser, ax
         page.get_by_role("button", name="Create token").click()
         page.locator("#token-area").wait_for()
         look("token")
+        page.reload()
+        look("tokens, listed")
         page.goto(hub.url + "change-password")
         look("change password")
         page.goto(hub.url + "admin")
