@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import subprocess
 import urllib.request
 from collections.abc import Iterator
@@ -46,12 +47,15 @@ class Provider:
     def start(self) -> None:
         npm_ci(HERE)
         node = str(TOOLS / "node")
-        self.process = subprocess.Popen([node, "provider.mjs"], cwd=HERE, env=self.env)
+        # A session of its own: `node` here is a wrapper with the real one as its child.
+        self.process = subprocess.Popen(
+            [node, "provider.mjs"], cwd=HERE, env=self.env, start_new_session=True
+        )
         wait_for(f"{self.issuer}/.well-known/openid-configuration", self.process)
 
     def stop(self) -> None:
         if self.process is not None:
-            self.process.terminate()
+            os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait(10)
             self.process = None
 
