@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -66,6 +67,17 @@ def test_one_that_ignores_sigterm_is_killed(home: Path) -> None:
         time.sleep(0.02)
     processes.stop(home, "hub", grace=0.2)
     assert child.wait(5) == -9
+
+
+def test_started_from_a_background_job_it_can_still_be_interrupted(home: Path) -> None:
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        child = start(home)
+        assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
+    child.send_signal(signal.SIGINT)
+    assert child.wait(5) is not None
 
 
 def test_a_reused_process_id_is_not_ours(home: Path) -> None:

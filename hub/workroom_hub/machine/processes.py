@@ -85,6 +85,11 @@ def start(
     log = home / f"{role}.log"
     rotate(log)
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    # A shell's background jobs ignore SIGINT, and so would everything started from here: the hub
+    # could not stop its services with it.
+    ignored = signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+    if ignored:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
     try:
         child = subprocess.Popen(
             list(command),
@@ -97,6 +102,8 @@ def start(
         )
     finally:
         os.close(descriptor)
+        if ignored:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
     record(home, role, child.pid, fingerprint)
     return child
 
