@@ -70,6 +70,7 @@ class LocalSpawner(WorkroomServer, DockerSpawner):  # type: ignore[misc]
         self.use_internal_ip = True
         self._ticket: Ticket | None = None
         self._creating: asyncio.Future[Any] | None = None
+        self._starting: asyncio.Task[Any] | None = None
 
     @default("object_name")
     def _object_name_default(self) -> str:
@@ -87,6 +88,7 @@ class LocalSpawner(WorkroomServer, DockerSpawner):  # type: ignore[misc]
         Raises:
             SpawnProblem: With a sentence for the user; nothing is left behind.
         """
+        self._starting = asyncio.current_task()
         choice = self.choose()
         progress = self.begin_progress()
         self.started_at = _now()
@@ -276,7 +278,8 @@ class LocalSpawner(WorkroomServer, DockerSpawner):  # type: ignore[misc]
     async def stop(self, now: bool = False) -> None:
         """Let the server end by itself for a moment, then end it; harmless when it is gone."""
         # Now, for the hub counts the stop itself as activity.
-        self.end_reason = self.end_reason or self._stop_reason()
+        if not self.end_reason:
+            self.end_reason = "cancelled" if self._start_under_way() else self._stop_reason()
         if self.object_id:
             try:
                 await self.docker("stop", self.object_id, timeout=0 if now else self.stop_seconds)
@@ -284,8 +287,15 @@ class LocalSpawner(WorkroomServer, DockerSpawner):  # type: ignore[misc]
                 if error.status_code not in (304, 404):
                     raise
 
+    def _start_under_way(self) -> bool:
+        starting = self._starting
+        return not (starting is None or starting.done() or starting is asyncio.current_task())
+
     async def run_post_stop_hook(self) -> None:
         """Leave nothing behind: the hub calls this at the end of every stop and failed start."""
+        if self._starting and self._start_under_way():
+            # JupyterHub cancels the waiting for a start, not always the start.
+            self._starting.cancel()
         if self._ticket:
             START_CODES.revoke(self._ticket)
             self._ticket = None

@@ -162,6 +162,21 @@ async def test_cancelled_while_the_engine_creates_leaks_nothing(make_spawner: Ma
     assert engine.containers == {}
 
 
+async def test_a_stop_ends_a_start_that_is_still_under_way(make_spawner: Make) -> None:
+    engine = Engine()
+    spawner = make_spawner(engine)
+    start = asyncio.create_task(spawner.start())
+    while not engine.containers:
+        await asyncio.sleep(0.01)
+    await spawner.stop()
+    await spawner.run_post_stop_hook()
+    with pytest.raises(asyncio.CancelledError):
+        await start
+    assert engine.containers == {}
+    assert spawner.last_failure is None
+    assert [row.reason for row in rows(spawner)] == ["cancelled"]
+
+
 async def test_left_over_container_of_a_dead_hub_is_replaced(make_spawner: Make, port: int) -> None:
     engine = Engine()
     spawner = make_spawner(engine)
