@@ -10,7 +10,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -227,6 +228,27 @@ class Installation:
         """Return the one container of a server."""
         [container] = self.containers(user, server)
         return container
+
+    @contextmanager
+    def held(self, user: str) -> Iterator[None]:
+        """Freeze the user's next container as it starts, and let it go on after the block."""
+        filters = {"event": "start", "label": [f"{LABEL}.instance={self.instance}"]}
+        events = self.engine.events(decode=True, filters=filters)
+
+        def freeze() -> None:
+            event = next(events)
+            self.engine.containers.get(event["id"]).pause()
+
+        freezing = threading.Thread(target=freeze, daemon=True)
+        freezing.start()
+        try:
+            yield
+        finally:
+            freezing.join(30)
+            events.close()
+            for container in self.containers(user):
+                if container.status == "paused":
+                    container.unpause()
 
     def sh(self, user: str, script: str, server: str = "") -> str:
         """Run a shell script in a container as its user; it must succeed."""

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 from playwright.sync_api import Browser, Page, Response, expect
 
-from tests.e2e.installation import REPOSITORY, Installation
+from tests.e2e.installation import Installation
 
 _IN_PAGE = (Path(__file__).parent / "in_page.js").read_text()
-_IMAGES = REPOSITORY / "docs" / "images"
 
 # Tells the test of every state the list of stages passes through, across page changes.
 _WATCH_STAGES = """
@@ -75,7 +73,8 @@ class Person:
         path = f"spawn/{quote(self.name)}/{server}" if server else "spawn"
         self.page.goto(self.hub_url(path))
         self.page.check(f"input[name=profile][value={profile}]")
-        self.page.check(f"input[name=image][value={image}]")
+        if self.page.locator("input[type=radio][name=image]").count():
+            self.page.check(f"input[name=image][value={image}]")
         self.page.click("#spawn_form button[type=submit]")
 
     def open_lab(self, seconds: float = 60) -> None:
@@ -129,10 +128,3 @@ class Person:
     def terminal(self, name: str, until: str, typed: str = "", seconds: int = 15) -> str:
         """Follow a terminal until its output matches the regular expression `until`."""
         return str(self._in_page("terminal", name=name, input=typed, until=until, seconds=seconds))
-
-    # -- pictures --------------------------------------------------------------------
-
-    def shoot(self, name: str) -> None:
-        """Take the picture of the page for the docs, when pictures are asked for."""
-        if os.environ.get("WORKROOM_SCREENSHOTS") and not self.installation.subdomain:
-            self.page.screenshot(path=_IMAGES / f"{name}.png")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 import pytest
@@ -61,7 +62,6 @@ def test_wrong_password(installation: Installation, chromium: Browser) -> None:
         expect(someone.page.locator(".login_error")).to_be_visible()
         said.add(someone.page.inner_text(".login_error"))
         assert someone.page.locator("#username_input").input_value() == name
-        someone.shoot("login-failed")
         someone.context.close()
     # The same for a name that exists and one that does not.
     assert len(said) == 1
@@ -79,7 +79,6 @@ def test_image_missing(installation: Installation, person: Callable[[str], Perso
         main = bob.page.locator("main")
         expect(main).to_contain_text(f"The image '{tag}' is not on this machine")
         expect(main).to_contain_text("workroom build")
-        bob.shoot("image-missing")
         # Beside the reason: the form, to choose something else.
         expect(bob.page.locator("#spawn_form")).to_be_visible()
     finally:
@@ -98,8 +97,7 @@ def test_cancel(installation: Installation, person: Callable[[str], Person]) -> 
     stage = carol.page.locator('#progress-stages [data-id="starting"]')
     expect(stage).to_have_attribute("data-state", "active")
     elapsed = carol.page.locator("#progress-elapsed")
-    expect(elapsed).to_have_text("3.0 s", timeout=10_000)
-    carol.shoot("progress")
+    expect(elapsed).to_have_text(re.compile(r"^[3-9]\.\d s$"), timeout=10_000)
     assert len(installation.containers("carol")) == 1
     carol.page.click("#cancel")
     carol.page.wait_for_url("**/hub/home")
@@ -118,15 +116,10 @@ def test_pages_of_accounts(installation: Installation, person: Callable[[str], P
     ada = person("ada")
     ada.page.goto(ada.hub_url("admin"))
     expect(ada.page.locator("main")).to_contain_text("bob")
-    ada.shoot("admin")
     ada.page.goto(ada.hub_url("change-password"))
     expect(ada.page.locator("input[type=password]").first).to_be_visible()
-    ada.shoot("change-password")
-    ada.page.goto(ada.hub_url("token"))
-    ada.shoot("tokens")
     response = ada.visit(ada.hub_url("there-is-no-such-page"))
     assert response.status == 404
-    ada.shoot("not-found")
     bob = person("bob")
     assert bob.visit(bob.hub_url("admin")).status == 403
 

@@ -92,7 +92,6 @@ def death_is_explained(bob: Person, installation: Installation) -> None:
     bob.page.click('[data-server=""] details summary')
     # Of the server's own log.
     expect(card.locator("pre")).to_contain_text("GET /user/bob/")
-    bob.shoot("home-died")
     bob.page.goto(bob.hub_url("spawn"))
     expect(bob.page.locator("main")).to_contain_text("exit code 137")
     assert installation.containers("bob") == []

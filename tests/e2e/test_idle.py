@@ -59,7 +59,6 @@ def test_start_takes_too_long(nap: Installation, chromium: Browser) -> None:
     expect(reason).to_contain_text("Container starting")
     failed = carol.page.locator('#progress-stages [data-id="starting"]')
     expect(failed).to_have_attribute("data-state", "failed")
-    carol.shoot("start-failed")
     carol.page.get_by_role("link", name="Choose again").click()
     expect(carol.page.locator("main")).to_contain_text("did not get ready within 10 seconds")
     carol.context.close()

@@ -86,7 +86,6 @@ def test_named_server(installation: Installation, person: Callable[[str], Person
     for server in ("", "spark-test"):
         card = bob.page.locator(f'[data-server="{server}"]')
         expect(card).to_have_attribute("data-state", "running")
-    bob.shoot("home-two-servers")
     installation.stop("bob")
     assert installation.server("bob", "spark-test")["ready"]
     bob.page.reload()

@@ -81,7 +81,6 @@ def page_is_refused(bob: Person) -> None:
     assert "Launcher" not in bob.text()
     response = bob.visit(bob.hub_url("spawn/ada"))
     assert response.status in (403, 404)
-    bob.shoot("error")
 
 
 def api_is_refused(bob: Person, installation: Installation) -> None:

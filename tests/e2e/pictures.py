@@ -1,0 +1,138 @@
+"""Takes the pictures in docs/images, from an installation with the default settings.
+
+    python -m pytest tests/e2e/pictures.py
+
+Not one of the tests: its name keeps pytest from collecting it by itself.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, expect
+
+from tests.e2e.installation import REPOSITORY, Installation
+from tests.e2e.person import Person
+
+pytestmark = pytest.mark.docker
+
+CELLS = [
+    "import numpy as np\nimport pandas as pd",
+    "week = pd.date_range('2026-11-02', periods=7)\n"
+    "counts = [412, 398, 455, 471, 520, 690, 733]\n"
+    "visits = pd.DataFrame({'day': week.day_name(), 'visits': counts})\n"
+    "visits",
+    "visits.visits.mean().round(1)",
+]
+
+
+def shoot(person: Person, name: str) -> None:
+    """Take the picture of a person's page."""
+    person.page.screenshot(path=REPOSITORY / "docs" / "images" / f"{name}.png")
+
+
+@pytest.fixture(scope="module")
+def shown(bring_up: Callable[[dict[str, Any]], Iterator[Installation]]) -> Iterator[Installation]:
+    """An installation as `make up` makes it, on ports of its own."""
+    given = {
+        "instance": "e2e-show",
+        "web": {"port": 8500, "proxy_api_port": 8501, "isolation": "path"},
+        "local": {"hub_port": 8581},
+        "auth": {"first_admin": "ada"},
+        "build": {"tag": "e2e-show/unused:latest"},
+        "images": [
+            {
+                "name": "notebook",
+                "ref": "e2e-show/notebook:latest",
+                "title": "Data science",
+                "description": "JupyterLab with Python, PySpark and R, RStudio, compilers and git.",
+            }
+        ],
+    }
+    for running in bring_up(given):
+        for name in ("grace", "edgar"):
+            running.add_user(name)
+        yield running
+
+
+def test_pictures(shown: Installation, chromium: Browser) -> None:
+    ada = Person(shown, chromium, "ada")
+    ada.page.goto(shown.url)
+    shoot(ada, "login")
+    ada.log_in("not-the-password")
+    expect(ada.page.locator(".login_error")).to_be_visible()
+    shoot(ada, "login-failed")
+    ada.logged_in()
+    ada.page.click("#start")
+    ada.page.check("input[name=profile][value=medium]")
+    shoot(ada, "spawn")
+    with shown.held("ada"):
+        ada.page.click("#spawn_form button[type=submit]")
+        stage = ada.page.locator('#progress-stages [data-id="starting"]')
+        expect(stage).to_have_attribute("data-state", "active")
+        shoot(ada, "progress")
+    ada.open_lab()
+    notebook(ada)
+    terminal(ada)
+    ada.visit(ada.server_url("rstudio/"))
+    shoot(ada, "rstudio-missing")
+    shown.start("ada", "spark-test", profile="large", image="notebook")
+    ada.page.goto(ada.hub_url("home"))
+    shoot(ada, "home")
+    ada.page.goto(ada.hub_url("admin"))
+    expect(ada.page.locator("main")).to_contain_text("grace")
+    shoot(ada, "admin")
+    ada.page.goto(ada.hub_url("change-password"))
+    shoot(ada, "change-password")
+    ada.page.goto(ada.hub_url("token"))
+    shoot(ada, "tokens")
+    ada.visit(ada.hub_url("there-is-no-such-page"))
+    shoot(ada, "not-found")
+    ada.context.close()
+    trouble(shown, chromium)
+
+
+def notebook(ada: Person) -> None:
+    page = ada.page
+    page.click('.jp-LauncherCard[data-category="Notebook"][title="Python"]')
+    expect(page.get_by_role("button", name="Python | Idle")).to_be_visible(timeout=20_000)
+    for number, code in enumerate(CELLS):
+        page.locator(".jp-Notebook .jp-Cell .cm-content").nth(number).click()
+        page.keyboard.insert_text(code)
+        page.keyboard.press("Shift+Enter")
+    expect(page.locator(".jp-OutputArea-output").last).to_contain_text("525.6")
+    shoot(ada, "jupyterlab")
+
+
+def terminal(ada: Person) -> None:
+    page = ada.page
+    page.get_by_role("menuitem", name="File").click()
+    page.get_by_text("New Launcher").click()
+    page.click('.jp-LauncherCard[data-category="Other"][title*="terminal"]')
+    page.locator(".jp-Terminal .xterm-screen").click()
+    [running] = ada.api("GET", "terminals")
+    ada.terminal(running["name"], until=r"\$ ")
+    page.keyboard.type("git --version; R --version | head -1; gcc --version | head -1\n")
+    ada.terminal(running["name"], until=r"gcc \(Debian")
+    shoot(ada, "terminal")
+
+
+def trouble(shown: Installation, chromium: Browser) -> None:
+    grace = Person(shown, chromium, "grace").logged_in()
+    grace.visit(grace.server_url("lab", owner="ada"))
+    shoot(grace, "error")
+    with shown.held("grace"):
+        grace.choose("small")
+        stage = grace.page.locator('#progress-stages [data-id="starting"]')
+        expect(stage).to_have_attribute("data-state", "active")
+        [container] = shown.containers("grace")
+        os.kill(container.attrs["State"]["Pid"], signal.SIGKILL)
+    expect(grace.page.locator("#progress-reason")).to_be_visible()
+    shoot(grace, "start-failed")
+    grace.page.goto(grace.hub_url("home"))
+    shoot(grace, "home-died")
+    grace.context.close()
