@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,12 +20,16 @@ from hub_double import HubDouble  # noqa: E402
 
 
 @pytest.fixture(scope="session")
-def image() -> str:
-    """The image under test; `WORKROOM_TEST_IMAGE` names another one."""
-    ref = os.environ.get("WORKROOM_TEST_IMAGE", "workroom/notebook:latest")
-    found = subprocess.run(["docker", "image", "inspect", ref], capture_output=True, check=False)
-    assert found.returncode == 0, f"these tests need the image {ref}: workroom build"
-    return ref
+def image(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The image of this checkout, built if need be; `WORKROOM_TEST_IMAGE` names another one."""
+    given = os.environ.get("WORKROOM_TEST_IMAGE")
+    if given:
+        return given
+    from workroom_hub.machine.image import build_image
+    from workroom_hub.settings import Settings
+
+    log = tmp_path_factory.mktemp("build") / "build.log"
+    return build_image(Settings(), progress=lambda step: print(f"image: {step}"), log=log)
 
 
 @pytest.fixture

@@ -10,6 +10,8 @@ import urllib.error
 import urllib.request
 import uuid
 from collections.abc import Sequence
+from functools import cached_property
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
@@ -39,9 +41,17 @@ def docker(*words: str, check: bool = True, timeout: float = 300) -> str:
 
 def bridge_address() -> str:
     """This machine's address on the engine's default network."""
-    return docker(
-        "network", "inspect", "bridge", "-f", "{{(index .IPAM.Config 0).Gateway}}"
-    ).strip()
+    found = json.loads(docker("network", "inspect", "bridge"))[0]["IPAM"]["Config"][0]
+    # Some engines name the network only; the gateway is then its first address.
+    return found.get("Gateway") or str(next(ip_network(found["Subnet"]).hosts()))
+
+
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    def redirect_request(self, *_: Any) -> None:
+        """A redirect is an answer like any other."""
+
+
+_OPENER = urllib.request.build_opener(_NoRedirect)
 
 
 class Notebook:
@@ -77,9 +87,9 @@ class Notebook:
     def __exit__(self, *_: object) -> None:
         docker("rm", "--force", "--volumes", self.id)
 
-    @property
+    @cached_property
     def address(self) -> str:
-        """IPv4 address of the container."""
+        """IPv4 address of the container, once it runs."""
         return docker("inspect", "-f", "{{.NetworkSettings.IPAddress}}", self.id).strip()
 
     def run(self, script: str, *, check: bool = True, timeout: float = 300) -> str:
@@ -102,7 +112,10 @@ class Notebook:
     def request(
         self, path: str, method: str = "GET", body: Any = None, *, token: str | None = None
     ) -> tuple[int, bytes]:
-        """Call the server: status and body. `token` defaults to the one the hub double gave."""
+        """Call the server: status and body; redirects are not followed.
+
+        `token` defaults to the one the hub double gave.
+        """
         token = token if token is not None else (self.hub.token if self.hub else "")
         request = urllib.request.Request(
             f"http://{self.address}:8888{self.prefix}/{path}",
@@ -111,7 +124,7 @@ class Notebook:
             data=json.dumps(body).encode() if body is not None else None,
         )
         try:
-            with urllib.request.urlopen(request, timeout=30) as response:
+            with _OPENER.open(request, timeout=30) as response:
                 return response.status, response.read()
         except urllib.error.HTTPError as error:
             return error.code, error.read()
@@ -122,6 +135,18 @@ class Notebook:
         assert status < 300, f"{method} {path}: {status} {answer[:500]!r}"
         return json.loads(answer) if answer else None
 
+    def ended(self) -> bool:
+        """Whether it has stopped by itself."""
+        return docker("inspect", "-f", "{{.State.Running}}", self.id).strip() != "true"
+
+    def cpu_seconds(self) -> float:
+        """CPU seconds its processes have used, by its control group."""
+        script = (
+            "cat /sys/fs/cgroup/cpuacct/cpuacct.usage 2>/dev/null || cat /sys/fs/cgroup/cpu.stat"
+        )
+        words = docker("exec", self.id, "sh", "-c", script).split()
+        return int(words[0]) / 1e9 if words[0].isdecimal() else int(words[1]) / 1e6
+
     def wait_until_up(self, timeout: float = 30) -> float:
         """Wait until the server's API answers; the seconds that took."""
         began = time.monotonic()
@@ -131,6 +156,8 @@ class Notebook:
                     return time.monotonic() - began
             except OSError:
                 time.sleep(0.02)
+                if self.ended():
+                    break
         raise AssertionError(f"the server did not come up:\n{self.logs()}")
 
     def execute(self, kernel: str, code: str, timeout: float = 90) -> str:

@@ -99,11 +99,11 @@ def test_an_empty_home_is_filled_and_a_used_one_is_left_alone(tmp_path: Path) ->
     for made in (skeleton, folder):
         made.mkdir()
     (skeleton / ".bashrc").write_text("# new")
-    home.fill(folder, skeleton)
+    assert home.why_not_filled(folder, skeleton) is None
     assert (folder / ".bashrc").read_text() == "# new"
     (folder / ".bashrc").unlink()
     (folder / "work.py").touch()
-    home.fill(folder, skeleton)
+    assert home.why_not_filled(folder, skeleton) is None
     assert not (folder / ".bashrc").exists()
 
 

@@ -1,4 +1,5 @@
 """A Spark job that touches all the image must keep of Spark; prints facts about itself."""
+# ruff: noqa: S608
 
 import os
 from pathlib import Path
@@ -14,7 +15,7 @@ assert spark.conf.get("spark.sql.catalogImplementation") == "hive"
 # Tables in Hive's metastore, every codec with native code.
 spark.range(100).selectExpr("id", "id % 3 AS k").createOrReplaceTempView("v")
 for codec in ("snappy", "zstd", "lz4", "gzip"):
-    spark.sql(  # noqa: S608
+    spark.sql(
         f"CREATE TABLE t_{codec} USING parquet OPTIONS (compression '{codec}') "
         "PARTITIONED BY (k) AS SELECT * FROM v"
     )

@@ -18,6 +18,8 @@ NOTICE = "notice"
 # What would be written in the home and is needed even when nothing can be written there.
 MOVABLE = {
     "IPYTHONDIR": "ipython",
+    "JUPYTER_CONFIG_DIR": "jupyter-config",
+    "JUPYTER_DATA_DIR": "jupyter-data",
     "JUPYTERLAB_SETTINGS_DIR": "lab/user-settings",
     "JUPYTERLAB_WORKSPACES_DIR": "lab/workspaces",
     "MPLCONFIGDIR": "matplotlib",
@@ -36,15 +38,9 @@ def prepare(environment: MutableMapping[str, str], state: Path = STATE) -> list[
     private = _private_folder(state)
     environment["JUPYTER_RUNTIME_DIR"] = str(_folder(private / "jupyter"))
     notices: list[str] = []
-    reason = why_not_writable(home)
-    if reason is None:
-        fill(home)
-    else:
-        for name, part in MOVABLE.items():
-            target = private / "instead-of-home" / part
-            if name != "R_HISTFILE":
-                _folder(target)
-            environment[name] = str(target)
+    reason = why_not_writable(home) or why_not_filled(home)
+    if reason:
+        _move_out(home, private / "instead-of-home", environment)
         notices.append(
             f"your home {home} cannot be written ({reason}). The server runs all the same; "
             "delete what you do not need there, then restart your server. "
@@ -55,6 +51,20 @@ def prepare(environment: MutableMapping[str, str], state: Path = STATE) -> list[
         _enter(Path(environment["HOME"]))
     _write_notice(private, notices)
     return notices
+
+
+def _move_out(home: Path, instead: Path, environment: MutableMapping[str, str]) -> None:
+    """Point what writes into the home elsewhere; what the home holds is still read."""
+    for name, part in MOVABLE.items():
+        target = instead / part
+        _folder(target.parent if name == "R_HISTFILE" else target)
+        environment[name] = str(target)
+    for name, part in {
+        "JUPYTER_PATH": ".local/share/jupyter",
+        "JUPYTER_CONFIG_PATH": ".jupyter",
+    }.items():
+        before = environment.get(name)
+        environment[name] = ":".join([str(home / part), *([before] if before else [])])
 
 
 def why_not_writable(home: Path) -> str | None:
@@ -69,12 +79,20 @@ def why_not_writable(home: Path) -> str | None:
     return None
 
 
-def fill(home: Path, skeleton: Path = SKELETON) -> None:
-    """Copy the skeleton's files to an empty home; a home with anything in it is left alone."""
-    if any(entry.name != "lost+found" for entry in home.iterdir()):
-        return
-    for file in skeleton.iterdir():
-        shutil.copyfile(file, home / file.name)
+def why_not_filled(home: Path, skeleton: Path = SKELETON) -> str | None:
+    """Copy the skeleton's files to an empty home; one with anything in it is left alone.
+
+    Returns:
+        None if that worked, else the system's reason.
+    """
+    try:
+        if any(entry.name != "lost+found" for entry in home.iterdir()):
+            return None
+        for file in skeleton.iterdir():
+            shutil.copyfile(file, home / file.name)
+    except OSError as error:
+        return error.strerror or str(error)
+    return None
 
 
 def _private_folder(state: Path) -> Path:

@@ -31,7 +31,6 @@ PUT_OFF: tuple[tuple[str, tuple[str, ...], tuple[str, ...]], ...] = (
     ("jupyterhub.httpclient", ("fetch",), ()),
     ("aiohttp", (), ()),
     ("requests", (), ()),
-    ("idna", (), ()),
     # Names of languages for the language menu.
     ("babel", (), ()),
     # Installs extensions into the image's own folder, which nobody may write.
