@@ -107,12 +107,23 @@ def test_a_job_in_a_detached_tmux_does(watched: Notebook) -> None:
     watched.run("tmux kill-server")
 
 
-@pytest.mark.parametrize("command", ["bash -l", "python -q", "R --no-save -q", "vi /tmp/x", "top"])
-def test_a_prompt_an_editor_or_a_monitor_does_not(watched: Notebook, command: str) -> None:
+@pytest.mark.parametrize(
+    ("command", "pattern"),
+    [
+        ("bash -l", "bash -l"),
+        ("python -q", "python -q"),
+        ("R --no-save -q", "exec/R"),
+        ("vi /tmp/x", "vi /tmp/x"),
+        ("top", "^top"),
+    ],
+)
+def test_a_prompt_an_editor_or_a_monitor_does_not(
+    watched: Notebook, command: str, pattern: str
+) -> None:
     in_terminal(watched, command)
     time.sleep(4)
     assert stays_idle(watched)
-    ended(watched, command.split(" -")[0].split("/")[0].strip())
+    ended(watched, pattern)
 
 
 def test_typing_does(watched: Notebook) -> None:
