@@ -253,7 +253,7 @@ def _default_images() -> list[Image]:
             name="notebook",
             ref="workroom/notebook:latest",
             title="Data science",
-            description="JupyterLab with Python, PySpark and R, RStudio, compilers and git.",
+            description="JupyterLab with Python, PySpark and R, a terminal, compilers and git.",
         )
     ]
 
