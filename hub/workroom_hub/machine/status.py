@@ -103,9 +103,11 @@ def _measured(client: DockerClient, stack: Stack) -> dict[tuple[str, str], dict[
             "memory_limit_bytes": None,
         }
         try:
+            limits = client.api.inspect_container(container["Id"])["HostConfig"]
+            row["memory_limit_bytes"] = limits["Memory"] or None
+            # Empty where the engine cannot read the control groups.
             memory = client.api.stats(container["Id"], stream=False, one_shot=True)["memory_stats"]
             row["memory_bytes"] = memory_used(memory)
-            row["memory_limit_bytes"] = memory.get("limit")
         except (DockerException, KeyError):
             pass  # it ended in this moment
         return row
