@@ -7,6 +7,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+
 from workroom_hub.errors import ConfigError, ImageError
 from workroom_hub.machine import image
 from workroom_hub.settings import Settings
