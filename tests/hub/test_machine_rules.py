@@ -65,6 +65,17 @@ def test_without_root_the_command_to_run_is_complete(tmp_path: Path) -> None:
     ]
 
 
+def test_without_root_the_command_that_removes_them_names_all_of_it() -> None:
+    command = firewall.manual_removal("workroom", "wr-workroom")
+    for piece in (
+        "-D INPUT -i wr-workroom -j WORKROOM-workroom",
+        "-F WORKROOM-workroom",
+        "-X WORKROOM-workroom",
+        "-D DOCKER-USER -i wr-workroom -d 169.254.0.0/16 -j DROP",
+    ):
+        assert f"sudo iptables {piece}" in command
+
+
 # -- names ---------------------------------------------------------------------------
 
 INSTANCES = ["w", "workroom", "a" * 12, "a" * 13, "a" * 32, "a" * 31 + "b", "team-research-1"]

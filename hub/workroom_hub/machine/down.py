@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -27,7 +28,7 @@ _STATE = (
     "initial-password",
     "secrets",
     "proxy",
-    "firewall.v4",
+    firewall.RULES_FILE,
     ".*.[0-9]*",
     "up.lock",
 )
@@ -80,6 +81,11 @@ def _stop_everything(stack: Stack, *, purge: bool) -> None:
         with report.step("Homes and image") as step:
             step.result = ", ".join(_purge(client, stack)) or "there were none"
     client.close()
+    if os.geteuid() != 0 and (stack.home / firewall.RULES_FILE).exists():
+        report.line("Rules that root has set stay; to remove them:")
+        for instance in stack.instances():
+            bridge = network.bridge_name(instance)
+            report.line(f"  {firewall.manual_removal(instance, bridge)}")
     sentence = engine.stop_ours(stack.home)
     if sentence:
         report.line(sentence[0].upper() + sentence[1:] + ".")

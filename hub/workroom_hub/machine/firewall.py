@@ -22,6 +22,7 @@ from pathlib import Path
 from workroom_hub.errors import NetworkError
 from workroom_hub.machine.network import UsersNetwork
 
+RULES_FILE = "firewall.v4"
 _METADATA = "169.254.0.0/16"
 
 
@@ -125,7 +126,7 @@ def remove(instance: str, bridge: str) -> bool:
 
 def manual_command(wanted: Rules, home: Path) -> str:
     """Return the command for somebody who may use sudo; its rules are in a file beside."""
-    v4 = home / "firewall.v4"
+    v4 = home / RULES_FILE
     v4.write_text(_table(wanted.chain, wanted.ipv4))
     jump = f"INPUT -i {wanted.bridge} -j {wanted.chain}"
     metadata = f"DOCKER-USER {' '.join(_metadata(wanted.bridge))}"
@@ -133,6 +134,15 @@ def manual_command(wanted: Rules, home: Path) -> str:
         f"sudo iptables-restore --noflush {v4} && "
         f"{{ sudo iptables -C {jump} || sudo iptables -I {jump}; }} && "
         f"{{ sudo iptables -C {metadata} || sudo iptables -I {metadata}; }}"
+    )
+
+
+def manual_removal(instance: str, bridge: str) -> str:
+    """Return the command that removes what `manual_command` set."""
+    chain = chain_name(instance)
+    return (
+        f"sudo iptables -D INPUT -i {bridge} -j {chain}; sudo iptables -F {chain}; "
+        f"sudo iptables -X {chain}; sudo iptables -D DOCKER-USER {' '.join(_metadata(bridge))}"
     )
 
 
