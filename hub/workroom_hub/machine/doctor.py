@@ -310,7 +310,7 @@ def _reach(stack: Stack, seen: probe.Seen) -> Check:
             name,
             "failed",
             f"a container reaches ports it must not: {', '.join(seen.reached)}",
-            "Run as root: workroom up   (it sets the firewall rules)",
+            "Run `workroom up` as root, or the command it prints: it sets the firewall rules.",
         )
     if not seen.hub and processes.find(stack.home, hub.ROLE):
         return Check(

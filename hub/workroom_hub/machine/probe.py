@@ -100,7 +100,8 @@ def look(client: DockerClient, stack: Stack, users: UsersNetwork, image: str) ->
         tried = [(address, port) for address in addresses(users.gateway)]
         used = set(ports.open_to_others()) - {stack.settings.local.hub_port}
         tried += [(users.gateway, port) for port in sorted(used)[:20]]
-        words = [users.gateway, str(stack.settings.local.hub_port), json.dumps(tried)]
+        each_once = list(dict.fromkeys(tried))
+        words = [users.gateway, str(stack.settings.local.hub_port), json.dumps(each_once)]
         container = None
         try:
             container = client.containers.create(
