@@ -29,7 +29,7 @@ leave_out() {
 
 case "$RSTUDIO" in
     auto | required) ;;
-    off) leave_out "It was switched off when this image was built (RSTUDIO=off)." ;;
+    off) leave_out "It was switched off when this image was built (RSTUDIO=off); RSTUDIO=auto switches it on." ;;
     *)
         echo "rstudio: RSTUDIO=$RSTUDIO is not one of auto, required, off" >&2
         exit 2
