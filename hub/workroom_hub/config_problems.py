@@ -1,0 +1,159 @@
+"""What is wrong with a value, in words: where, which field, why, and what to write instead."""
+
+from __future__ import annotations
+
+import difflib
+import math
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from workroom_hub.config_source import Path_, Source, kind_of
+from workroom_hub.settings import Settings
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong.
+
+    Attributes:
+        where: "FILE:LINE", or the environment variable.
+        field: Dotted name of the field, such as `profiles[1].memory`.
+        message: What is wrong, with the value.
+        fix: What to write instead.
+    """
+
+    where: str
+    field: str
+    message: str
+    fix: str
+
+    def __str__(self) -> str:
+        name = f"{self.field}: " if self.field else ""
+        return f"{self.where}: {name}{self.message}" + (f" {self.fix}" if self.fix else "")
+
+
+def problems_of(source: Source, error: ValidationError) -> list[Problem]:
+    """Return what pydantic found, each thing once."""
+    problems: list[Problem] = []
+    for item in error.errors(include_url=False):
+        path: Path_ = tuple(p for p in item["loc"] if not _is_variant(p, item["loc"], source))
+        problem = _problem(source, path, dict(item))
+        # A field of several allowed kinds reports once for each kind.
+        if all((p.where, p.field) != (problem.where, problem.field) for p in problems):
+            problems.append(problem)
+    return problems
+
+
+def _is_variant(part: str | int, loc: Path_, source: Source) -> bool:
+    """True for the names pydantic adds for the kinds of a union (`literal['auto','none']`)."""
+    return (
+        isinstance(part, str)
+        and (
+            "[" in part
+            or (part in ("path", "none", "function-after") and loc.index(part) == len(loc) - 1)
+        )
+        and (*loc[: loc.index(part)], part) not in source.lines
+    )
+
+
+def _problem(source: Source, path: Path_, item: dict[str, Any]) -> Problem:
+    kind, context = item["type"], item.get("ctx") or {}
+    # What was written, not what an earlier step of the validation made of it.
+    value = source.written(path, item.get("input"))
+    where, name = source.where(path), dotted(path)
+    if kind == "extra_forbidden":
+        return Problem(where, name, *_unknown(path))
+    if kind == "missing":
+        return Problem(where, name, "this field is missing.", f"Add '{path[-1]}: …'.")
+    if kind == "value_error":
+        message = str(context["error"])
+        prefix = re.match(r"([a-z_]+): ", message)
+        if prefix:
+            inner = (*path, prefix[1])
+            return Problem(source.where(inner), dotted(inner), message[prefix.end() :] + ".", "")
+        return Problem(where, name, f"{_shown(value)} is not valid:", f"{message}.")
+    return Problem(where, name, *_sentence(kind, value, context, path))
+
+
+def _sentence(kind: str, value: Any, context: dict[str, Any], path: Path_) -> tuple[str, str]:
+    shown = _shown(value)
+    bound = {
+        "greater_than_equal": ("too small", "at least", "ge"),
+        "greater_than": ("too small", "more than", "gt"),
+        "less_than_equal": ("too large", "at most", "le"),
+        "less_than": ("too large", "less than", "lt"),
+    }.get(kind)
+    if bound:
+        limit = context[bound[2]]
+        written = size(limit) if path and path[-1] == "memory" else f"{limit:g}"
+        return f"{shown} is {bound[0]}.", f"Write {bound[1]} {written}."
+    if kind == "literal_error":
+        return f"{shown} is not one of the choices.", f"Write {context['expected']}."
+    if kind in ("string_too_short", "too_short"):
+        return "it is empty.", f"Write at least {context['min_length']}."
+    if kind == "string_too_long":
+        return f"{shown} is too long.", f"Write at most {context['max_length']} characters."
+    expected = {
+        "int": "a whole number",
+        "float": "a number",
+        "string": "text (put it in quotes if it looks like a number)",
+        "bool": "true or false",
+        "list": "a list, each item on a line that begins with '- '",
+        "model": "a section, with its fields indented below it",
+        "path": "a path",
+    }.get(kind.split("_")[0], "something else")
+    return f"{shown} is not {expected.split(' (')[0].split(',')[0]}.", f"Write {expected}."
+
+
+def _unknown(path: Path_) -> tuple[str, str]:
+    choices = list(_fields_at(path[:-1]))
+    near = difflib.get_close_matches(str(path[-1]), choices, n=1)
+    fix = f"Did you mean '{near[0]}'?" if near else f"Known here: {', '.join(choices)}."
+    return "there is no such field.", fix
+
+
+def _fields_at(path: Path_) -> dict[str, Any]:
+    model: Any = Settings
+    for part in path:
+        if isinstance(part, int):
+            continue
+        model = _model_in(model.model_fields[part].annotation)
+    return dict(model.model_fields)
+
+
+def _model_in(annotation: Any) -> Any:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    for inner in getattr(annotation, "__args__", ()):
+        found = _model_in(inner)
+        if found is not None:
+            return found
+    return None
+
+
+def dotted(path: Path_) -> str:
+    """Return a field's name as people write it: `profiles[1].memory`."""
+    text = "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in path)
+    return text.lstrip(".")
+
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return "nothing"
+    if isinstance(value, dict | list):
+        return kind_of(value)
+    if isinstance(value, bool):
+        return f"'{str(value).lower()}'"
+    text = str(value)
+    return f"'{text if len(text) <= 60 else text[:57] + '…'}'"
+
+
+def size(count: float) -> str:
+    """Return bytes as they are written in the file: `1.5G`."""
+    for unit, factor in (("G", 2**30), ("M", 2**20)):
+        if count >= factor:
+            return f"{math.floor(count / factor * 10) / 10:g}{unit}"
+    return f"{count:g}"
