@@ -65,7 +65,7 @@ def up() -> None:
 @app.command()
 def down(
     purge: Annotated[
-        bool, typer.Option("--purge", help="Remove people's homes, the image and all state too.")
+        bool, typer.Option("--purge", help="Remove people's homes, accounts and all state too.")
     ] = False,
     yes: Yes = False,
 ) -> None:

@@ -36,21 +36,6 @@ def build(settings: Settings, runtime: Runtime, c: Config) -> Config:
     return c
 
 
-def public_url(settings: Settings) -> str:
-    """Return the address people type, without a slash at the end."""
-    if settings.web.public_url:
-        return settings.web.public_url.rstrip("/")
-    return f"http://{_shown_host(settings)}:{settings.web.port}"
-
-
-def _shown_host(settings: Settings) -> str:
-    web = settings.web
-    if web.isolation == "subdomain":
-        return web.domain or "localhost"
-    # Cookies and `*.localhost` agree on the name; an address would log people in twice.
-    return "localhost" if web.host in ("127.0.0.1", "::1", "0.0.0.0", "::") else web.host  # noqa: S104
-
-
 def hub_api_url(settings: Settings, runtime: Runtime) -> str:
     """Return where servers and services of this machine reach the hub's API."""
     return f"http://{runtime.gateway}:{settings.local.hub_port}/hub/api"
@@ -61,10 +46,10 @@ def _web(settings: Settings, runtime: Runtime, c: Config) -> None:
     c.JupyterHub.hub_bind_url = f"http://{runtime.gateway}:{settings.local.hub_port}"
     c.JupyterHub.hub_connect_url = f"http://{runtime.gateway}:{settings.local.hub_port}"
     if settings.web.isolation == "subdomain":
-        c.JupyterHub.subdomain_host = public_url(settings)
+        c.JupyterHub.subdomain_host = settings.web.address
     else:
-        c.JupyterHub.public_url = public_url(settings) + "/"
-    if urlsplit(public_url(settings)).scheme == "https":
+        c.JupyterHub.public_url = settings.web.address + "/"
+    if urlsplit(settings.web.address).scheme == "https":
         c.JupyterHub.tornado_settings = {"cookie_options": {"secure": True}}
 
 

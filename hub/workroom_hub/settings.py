@@ -92,6 +92,19 @@ class Web(_Section):
             )
         return self
 
+    @property
+    def address(self) -> str:
+        """The address people type, without a slash at the end."""
+        if self.public_url:
+            return self.public_url.rstrip("/")
+        host = self.host
+        if self.isolation == "subdomain":
+            host = self.domain or "localhost"
+        elif host in ("127.0.0.1", "::1", "0.0.0.0", "::"):  # noqa: S104
+            # Cookies and `*.localhost` agree on the name; an address would log people in twice.
+            host = "localhost"
+        return f"http://{f'[{host}]' if ':' in host else host}:{self.port}"
+
 
 class Oidc(_Section):
     """One OpenID Connect provider."""

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 import socket
 import threading
@@ -12,7 +11,6 @@ from typing import Any
 
 import pytest
 
-from workroom_hub import configure
 from workroom_hub.errors import PortTaken
 from workroom_hub.machine import firewall, network, ports, proxy, status
 from workroom_hub.machine.console import Reporter
@@ -147,22 +145,6 @@ def test_the_proxy_is_started_as_the_hub_would(tmp_path: Path) -> None:
         "--host-routing",
     ]
     assert "--host-routing" not in proxy.arguments(stack(tmp_path), "172.30.0.1")
-
-
-@pytest.mark.parametrize(
-    "web",
-    [
-        {"host": host, "isolation": isolation, **more}
-        for host, isolation, more in itertools.product(
-            ("127.0.0.1", "0.0.0.0", "10.1.2.3"),
-            ("path", "subdomain"),
-            ({}, {"public_url": "https://work.example.com"}, {"domain": "work.example.com"}),
-        )
-    ],
-)
-def test_the_address_shown_is_the_one_the_hub_uses(tmp_path: Path, web: dict[str, str]) -> None:
-    shown = stack(tmp_path, web=web)
-    assert shown.url == configure.public_url(shown.settings) + "/"
 
 
 def test_processes_inherit_no_hub_of_somebody_else(tmp_path: Path, monkeypatch: Any) -> None:

@@ -78,7 +78,7 @@ def _stop_everything(stack: Stack, *, purge: bool) -> None:
     with report.step("Containers, network and firewall") as step:
         step.result = ", ".join(_clear(client, stack)) or "nothing left"
     if purge:
-        with report.step("Homes and image") as step:
+        with report.step("Homes") as step:
             step.result = ", ".join(_purge(client, stack)) or "there were none"
     client.close()
     if os.geteuid() != 0 and (stack.home / firewall.RULES_FILE).exists():
@@ -153,8 +153,6 @@ def _clear(client: DockerClient, stack: Stack) -> list[str]:
 
 
 def _purge(client: DockerClient, stack: Stack) -> list[str]:
-    from docker.errors import APIError, ImageNotFound
-
     done = []
     for instance in stack.instances():
         volumes = client.volumes.list(filters={"label": f"{LABEL}={instance}"})
@@ -162,14 +160,6 @@ def _purge(client: DockerClient, stack: Stack) -> list[str]:
             volume.remove(force=True)
         if volumes:
             done.append(f"{len(volumes)} home(s) removed")
-    tag = stack.settings.build.tag
-    try:
-        client.images.remove(tag)
-        done.append(f"image {tag} removed")
-    except ImageNotFound:
-        pass
-    except APIError as error:
-        done.append(f"image {tag} kept: {error.explanation or error}")
     return done
 
 

@@ -51,16 +51,7 @@ class Stack:
     @property
     def url(self) -> str:
         """The address people type."""
-        web = self.settings.web
-        if web.public_url:
-            return web.public_url.rstrip("/") + "/"
-        if web.isolation == "subdomain":
-            host = web.domain or "localhost"
-        elif web.host in ("127.0.0.1", "::1", "0.0.0.0", "::"):  # noqa: S104
-            host = "localhost"
-        else:
-            host = web.host
-        return f"http://{f'[{host}]' if ':' in host else host}:{web.port}/"
+        return self.settings.web.address + "/"
 
     @property
     def environment(self) -> dict[str, str]:
