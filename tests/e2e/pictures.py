@@ -17,6 +17,7 @@ from playwright.sync_api import Browser, expect
 
 from tests.e2e.installation import REPOSITORY, Installation
 from tests.e2e.person import Person
+from workroom_hub.settings import Settings
 
 pytestmark = pytest.mark.docker
 
@@ -38,20 +39,14 @@ def shoot(person: Person, name: str) -> None:
 @pytest.fixture(scope="module")
 def shown(bring_up: Callable[[dict[str, Any]], Iterator[Installation]]) -> Iterator[Installation]:
     """An installation as `make up` makes it, on ports of its own."""
+    card = Settings().images[0].model_dump()
     given = {
         "instance": "e2e-show",
         "web": {"port": 8500, "proxy_api_port": 8501, "isolation": "path"},
         "local": {"hub_port": 8581},
         "auth": {"first_admin": "ada"},
         "build": {"tag": "e2e-show/unused:latest"},
-        "images": [
-            {
-                "name": "notebook",
-                "ref": "e2e-show/notebook:latest",
-                "title": "Data science",
-                "description": "JupyterLab with Python, PySpark and R, RStudio, compilers and git.",
-            }
-        ],
+        "images": [{**card, "ref": "e2e-show/notebook:latest"}],
     }
     for running in bring_up(given):
         for name in ("grace", "edgar"):
