@@ -42,8 +42,6 @@ def settings(instance: str, isolation: str, port: int, **more: Any) -> dict[str,
         "web": {"port": port, "proxy_api_port": port + 1, "isolation": isolation},
         "local": {"hub_port": port + 81},
         "auth": {"first_admin": "ada"},
-        # `down --purge` removes the image of this tag: one of our own, so that the real one stays.
-        "build": {"tag": f"{instance}/unused:latest"},
         "images": [
             {"name": name, "ref": f"{instance}/{name}:latest", "title": title, "description": text}
             for name, title, text in images

@@ -45,7 +45,6 @@ def shown(bring_up: Callable[[dict[str, Any]], Iterator[Installation]]) -> Itera
         "web": {"port": 8500, "proxy_api_port": 8501, "isolation": "path"},
         "local": {"hub_port": 8581},
         "auth": {"first_admin": "ada"},
-        "build": {"tag": "e2e-show/unused:latest"},
         "images": [{**card, "ref": "e2e-show/notebook:latest"}],
     }
     for running in bring_up(given):
