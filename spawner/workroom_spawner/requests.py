@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-UID = 1000
+# Not 1000: that is the first person's account on most machines, and whoever has this number there
+# owns the containers' processes and files. Above people's numbers, below Debian's own (60000).
+UID = 59000
 HOME = "/home/workroom"
 LABEL = "io.workroom"
 

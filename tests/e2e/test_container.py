@@ -39,10 +39,10 @@ def test_inside(bob: Person, installation: Installation) -> None:
 
 
 def runs_as_a_plain_user(installation: Installation) -> None:
-    assert installation.sh("bob", "id -u; id -g").split() == ["1000", "1000"]
+    assert installation.sh("bob", "id -u; id -g").split() == ["59000", "59000"]
     status = installation.sh("bob", "grep -E '^(CapEff|CapBnd|NoNewPrivs)' /proc/self/status")
     assert [line.split()[1] for line in status.splitlines()] == ["0" * 16, "0" * 16, "1"]
-    assert installation.sh("bob", "stat -c '%u %a' /home/workroom").split()[0] == "1000"
+    assert installation.sh("bob", "stat -c '%u %a' /home/workroom").split()[0] == "59000"
 
 
 def has_the_tools(installation: Installation) -> None:

@@ -19,7 +19,7 @@ from hub_double import HubDouble
 from tornado.httpclient import HTTPRequest
 from tornado.websocket import websocket_connect
 
-HARDENED = ["--user=1000", "--cap-drop=ALL", "--security-opt=no-new-privileges"]
+HARDENED = ["--user=59000", "--cap-drop=ALL", "--security-opt=no-new-privileges"]
 
 
 WORK = Path(__file__).resolve().parent / "work"

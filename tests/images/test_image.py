@@ -28,7 +28,7 @@ def test_size_and_labels(image: str) -> None:
 
 
 def test_its_person_has_no_power(shell: Notebook) -> None:
-    assert "uid=1000(workroom) gid=1000(workroom)" in shell.run("id")
+    assert "uid=59000(workroom) gid=59000(workroom)" in shell.run("id")
     status = shell.run("cat /proc/self/status")
     assert "CapEff:\t0000000000000000" in status
     assert "NoNewPrivs:\t1" in status

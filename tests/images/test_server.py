@@ -163,7 +163,7 @@ def test_without_a_hub_it_is_jupyterlab(image: str) -> None:
 
 
 BAD_HOMES = {
-    "full": ["--tmpfs=/home/workroom:size=8k,uid=1000,gid=1000,mode=0755"],
+    "full": ["--tmpfs=/home/workroom:size=8k,uid=59000,gid=59000,mode=0755"],
     "read-only": ["--tmpfs=/home/workroom:ro,mode=0755"],
     "somebody else's": ["--tmpfs=/home/workroom:uid=4242,mode=0755"],
     "closed": ["--tmpfs=/home/workroom:uid=4242,mode=0700"],
@@ -184,7 +184,7 @@ def test_a_bad_home_does_not_keep_the_server_from_starting(
 
 
 def test_an_empty_volume_becomes_a_home(image: str, hub: HubDouble) -> None:
-    option = "--tmpfs=/home/workroom:uid=1000,gid=1000,mode=0755"
+    option = "--tmpfs=/home/workroom:uid=59000,gid=59000,mode=0755"
     with Notebook(image, hub=hub, options=[option]) as server:
         server.wait_until_up()
         names = set(server.run("ls -A /home/workroom").split())

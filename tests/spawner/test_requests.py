@@ -40,7 +40,7 @@ def test_plain_server() -> None:
         "image": "workroom/notebook:latest",
         "name": "workroom-ada-x",
         "hostname": "ada-gpu",
-        "user": "1000:1000",
+        "user": "59000:59000",
         "environment": {"WORKROOM_START_URL": "http://g/start", "WORKROOM_START_CODE": "code"},
         "labels": {
             "io.workroom.instance": "workroom",

@@ -55,8 +55,8 @@ apt install -y --no-install-recommends \
 # An sshd that has the same host key in every container would be no proof of anything.
 rm -f /etc/ssh/ssh_host_*
 
-groupadd --gid 1000 workroom
-useradd --uid 1000 --gid 1000 --create-home --shell /bin/bash workroom
+groupadd --gid 59000 workroom
+useradd --uid 59000 --gid 59000 --create-home --shell /bin/bash workroom
 
 apt-get clean
 rm -rf /var/lib/apt/lists/* /var/cache/* /var/log/* /tmp/build /etc/ssl/private/*
