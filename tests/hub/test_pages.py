@@ -215,13 +215,15 @@ def test_a_failed_start_says_why_and_what_next(hub: HubProcess, page: Page) -> N
     expect(page).to_have_title(re.compile("^Failed"))
     expect(page.locator(".stage.failed")).to_contain_text("Container starting")
     page.goto(hub.url + "home")
+    expect(page.locator(".server .note p").first).to_have_text("What happened last time")
     expect(page.locator(".server .note")).to_contain_text(sentence)
     page.get_by_text("Last lines of its output").click()
     expect(page.locator(".server pre")).to_contain_text("MemoryError")
     page.goto(hub.url + "spawn-pending/unlucky")
     expect(page.get_by_role("alert")).to_contain_text(sentence)
     page.get_by_role("link", name="Choose again").click()
-    expect(page.locator(".note")).to_contain_text("Last time this server stopped unexpectedly")
+    expect(page.get_by_role("group", name="What happened last time")).to_contain_text(sentence)
+    expect(page.locator("main")).not_to_contain_text("unexpectedly")
 
 
 def test_a_start_can_be_cancelled(hub: HubProcess, page: Page) -> None:
