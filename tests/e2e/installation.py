@@ -23,6 +23,7 @@ import requests
 from docker.models.containers import Container
 
 LABEL = "io.workroom"
+COMMAND = (sys.executable, "-m", "workroom_hub.cli")
 REPOSITORY = Path(__file__).resolve().parents[2]
 Found = TypeVar("Found")
 
@@ -42,6 +43,19 @@ def wait_for(look: Callable[[], Found | None], what: str, seconds: float = 30) -
         time.sleep(0.25)
 
 
+def children(pid: int) -> list[int]:
+    """Return the processes that a process has started."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = stat.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if int(fields[1]) == pid:
+            found.append(int(stat.parent.name))
+    return found
+
+
 @dataclass
 class Installation:
     """An installation with a state folder and settings of its own.
@@ -51,6 +65,8 @@ class Installation:
         settings: The content of `workroom.yaml`.
         engine: The engine it runs on.
         admin_password: Of the first admin, as `workroom up` printed it.
+        passwords: Of the users made here.
+        variables: What its commands have in their environment beside this process's own.
     """
 
     folder: Path
@@ -58,6 +74,7 @@ class Installation:
     engine: docker.DockerClient
     admin_password: str = ""
     passwords: dict[str, str] = field(default_factory=dict)
+    variables: dict[str, str] = field(default_factory=dict)
 
     # -- the command ---------------------------------------------------------------
 
@@ -91,7 +108,7 @@ class Installation:
     ) -> subprocess.CompletedProcess[str]:
         """Run the `workroom` command; with `check`, it must succeed."""
         done = subprocess.run(
-            [sys.executable, "-m", "workroom_hub.cli", *words],
+            [*COMMAND, *words],
             cwd=REPOSITORY,
             env={**self.environment(), **(env or {})},
             stdin=subprocess.DEVNULL,
@@ -114,13 +131,18 @@ class Installation:
             "PYTHONPATH": path,
             "WORKROOM_HOME": str(self.home),
             "WORKROOM_CONFIG": config,
+            **self.variables,
         }
 
-    def up(self) -> str:
-        """Bring it up, or up again; return what was printed."""
+    def write_settings(self) -> None:
+        """Write its `workroom.yaml`."""
         self.folder.mkdir(parents=True, exist_ok=True)
         # JSON is YAML.
         (self.folder / "workroom.yaml").write_text(json.dumps(self.settings, indent=1))
+
+    def up(self) -> str:
+        """Bring it up, or up again; return what was printed."""
+        self.write_settings()
         printed = self.workroom("up").stdout
         password = re.search(r"Password\W+(\S+)", printed)
         if password:
@@ -211,6 +233,35 @@ class Installation:
         names = ("profile", "image", "start", "stop", "reason")
         query = f"SELECT {', '.join(names)} FROM usage WHERE user=? AND server=? ORDER BY id"  # noqa: S608
         return [dict(zip(names, row, strict=True)) for row in self.rows(query, user, server)]
+
+    def processes(self) -> dict[int, str]:
+        """Return processes of this installation: their ids and command lines."""
+        marks = (f"WORKROOM_HOME={self.home}\0".encode(), f":{self.home}\0".encode())
+        found = {}
+        for process in Path("/proc").glob("[0-9]*"):
+            try:
+                variables = (process / "environ").read_bytes() + b"\0"
+                words = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+            except OSError:
+                continue
+            if any(mark in variables for mark in marks):
+                found[int(process.name)] = words.strip()
+        return found
+
+    def traces(self) -> list[str]:
+        """Return everything of this installation that is on this machine, the image left out."""
+        label = {"label": f"{LABEL}.instance={self.instance}"}
+        rules = subprocess.run(["iptables-save"], capture_output=True, text=True, check=True).stdout
+        bridge = rf"(WORKROOM|wr)-{self.instance}\b"
+        return [
+            *(f"container {c.name}" for c in self.containers()),
+            *(f"network {n.name}" for n in self.engine.networks.list(filters=label)),
+            *(f"volume {v.name}" for v in self.engine.volumes.list(filters=label)),
+            *(f"process {pid}: {words}" for pid, words in self.processes().items()),
+            *(f"rule {rule}" for rule in rules.splitlines() if re.search(bridge, rule)),
+            *(f"interface {p.name}" for p in Path("/sys/class/net").glob(f"wr-{self.instance}")),
+            *([f"folder {self.home}"] if self.home.exists() else []),
+        ]
 
     # -- the engine ------------------------------------------------------------------
 

@@ -11,23 +11,13 @@ from pathlib import Path
 import pytest
 import requests
 
-from tests.e2e.installation import Installation, wait_for
+from tests.e2e.installation import Installation, children, wait_for
 from tests.e2e.person import Person
 
-pytestmark = pytest.mark.docker
-
-
-def children(pid: int) -> list[int]:
-    """Return the processes that a process has started."""
-    found = []
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = stat.read_text().rpartition(")")[2].split()
-        except OSError:
-            continue
-        if int(fields[1]) == pid:
-            found.append(int(stat.parent.name))
-    return found
+pytestmark = [
+    pytest.mark.docker,
+    pytest.mark.parametrize("installation", ["path"], indirect=True),
+]
 
 
 def test_a_killed_hub_loses_nothing(

@@ -10,8 +10,10 @@ import pytest
 
 from tests.e2e.installation import Installation
 
-pytestmark = pytest.mark.docker
-path_only = pytest.mark.parametrize("installation", ["path"], indirect=True)
+pytestmark = [
+    pytest.mark.docker,
+    pytest.mark.parametrize("installation", ["path"], indirect=True),
+]
 
 
 def test_status_is_true(installation: Installation) -> None:
@@ -39,7 +41,6 @@ def test_status_is_true(installation: Installation) -> None:
     assert not [s for s in left if s["user"] == "bob"]
 
 
-@path_only
 def test_doctor(installation: Installation) -> None:
     good = installation.workroom("doctor")
     assert "engine" in good.stdout.lower()
@@ -53,7 +54,6 @@ def test_doctor(installation: Installation) -> None:
     assert [c for c in checks if c["state"] == "failed"]
 
 
-@path_only
 def test_up_again_changes_nothing(installation: Installation) -> None:
     before = json.loads(installation.workroom("status", "--json").stdout)
     printed = installation.up()
@@ -67,7 +67,6 @@ def test_up_again_changes_nothing(installation: Installation) -> None:
         assert secret.stat().st_mode & 0o777 == 0o600
 
 
-@path_only
 def test_logs(installation: Installation) -> None:
     assert "WorkroomHub" in installation.workroom("logs", "hub", "-n", "5").stdout
     unknown = installation.workroom("logs", "nobody-of-that-name", check=False)

@@ -146,7 +146,9 @@ def files_are_apart(installation: Installation) -> None:
     assert all(len(names) == 1 for names in volumes.values())
     assert not volumes["ada"] & volumes["bob"]
     installation.sh("ada", "echo secret > ~/hers.txt")
-    assert installation.sh("bob", "find / -xdev -name hers.txt 2>/dev/null; true") == ""
+    search = "find / -path /proc -prune -o -name hers.txt -print 2>/dev/null; true"
+    assert installation.sh("ada", search).split() == ["/home/workroom/hers.txt"]
+    assert installation.sh("bob", search) == ""
 
 
 def test_the_hosts_ports_are_closed(servers: None, installation: Installation) -> None:
