@@ -37,7 +37,10 @@ def lint(_: Sequence[str]) -> bool:
         [
             _run("-m", "ruff", "check", "."),
             _run("-m", "ruff", "format", "--check", "."),
-            _run("-c", "from importlinter.cli import lint_imports_command as c; c()"),
+            _run(
+                *("-c", "from importlinter.cli import lint_imports_command as c; c()"),
+                PYTHONPATH="images/notebook/server",
+            ),
         ]
     )
 

@@ -93,10 +93,14 @@ class WorkroomHub(JupyterHub):  # type: ignore[misc]
         )
         for container in found:
             labels = container["Labels"]
-            user, server = labels[f"{LABEL}.user"], labels[f"{LABEL}.server"]
-            if not self._is_active(user, server):
-                self.log.warning("removing orphaned container %s", container["Names"][0])
+            user, server = labels.get(f"{LABEL}.user", ""), labels.get(f"{LABEL}.server", "")
+            if self._is_active(user, server):
+                continue
+            self.log.warning("removing orphaned container %s", container["Names"][0])
+            try:
                 await asyncio.to_thread(client.remove_container, container["Id"], force=True)
+            except Exception:
+                self.log.exception("%s could not be removed; tried again later", container["Id"])
 
     def _is_active(self, user_name: str, server: str) -> bool:
         # UserDict looks up names in the database; `get` would not.

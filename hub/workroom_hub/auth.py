@@ -53,10 +53,6 @@ def _callback_url(web: Web) -> str:
     With a host name per user the log-in may begin on any of them, but the
     provider knows one: the hub's.
     """
-    if web.public_url:
-        base = web.public_url.rstrip("/")
-    elif web.isolation == "subdomain":
-        base = f"http://{web.domain or 'localhost'}:{web.port}"
-    else:
-        return ""
-    return f"{base}/hub/oauth_callback"
+    if web.public_url or web.isolation == "subdomain":
+        return f"{web.address}/hub/oauth_callback"
+    return ""

@@ -24,6 +24,8 @@ _SLUG = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,30}[a-z0-9])?")
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?", re.IGNORECASE)
 _SPAN = re.compile(r"(\d+(?:\.\d+)?)\s*(s|m|h|d)", re.IGNORECASE)
 _SIZE_UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
+_LOOPBACK = ("127.0.0.1", "::1", "localhost")
+_EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104
 _SPAN_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
@@ -78,17 +80,18 @@ class Web(_Section):
         "path",
         description="`path`: every server under one host name. `subdomain`: one host name per user, the only full isolation between users' pages in a browser.",
     )
-    domain: str | None = Field(
-        None,
-        description="Parent host name for `isolation: subdomain`; needs wildcard DNS. Default: `localhost` on loopback, else the host of `public_url`.",
-    )
     proxy_api_port: Port = Field(8001, description="Loopback port of the proxy's own API.")
 
     @model_validator(mode="after")
-    def _domain_known(self) -> Web:
+    def _address_known(self) -> Web:
         if self.public_url is not None and not re.fullmatch(r"https?://[^/\s]+/?", self.public_url):
             raise ValueError(
                 f"public_url: '{self.public_url}' is not an address; write it like https://workroom.example.com"
+            )
+        if self.isolation == "subdomain" and not (self.public_url or self.host in _LOOPBACK):
+            raise ValueError(
+                f"isolation: 'subdomain' with host '{self.host}' needs a public_url such as "
+                "https://workroom.example.com, and wildcard DNS for *.workroom.example.com"
             )
         return self
 
@@ -97,12 +100,8 @@ class Web(_Section):
         """The address people type, without a slash at the end."""
         if self.public_url:
             return self.public_url.rstrip("/")
-        host = self.host
-        if self.isolation == "subdomain":
-            host = self.domain or "localhost"
-        elif host in ("127.0.0.1", "::1", "0.0.0.0", "::"):  # noqa: S104
-            # Cookies and `*.localhost` agree on the name; an address would log people in twice.
-            host = "localhost"
+        # Cookies and `*.localhost` agree on the name; an address would log people in twice.
+        host = "localhost" if self.host in (*_LOOPBACK, *_EVERYWHERE) else self.host
         return f"http://{f'[{host}]' if ':' in host else host}:{self.port}"
 
 
@@ -176,7 +175,9 @@ class Profile(_Section):
     name: Slug = Field(description="Short name, unique; stored with every server and usage row.")
     title: str = Field(min_length=1, max_length=60, description="What the card says.")
     description: str = Field("", max_length=200, description="One line below the title.")
-    cpu: float = Field(gt=0, le=1024, description="CPU limit in cores, such as 0.5 or 2; enforced.")
+    cpu: float = Field(
+        ge=0.01, le=1024, description="CPU limit in cores, such as 0.5 or 2; enforced."
+    )
     memory: Size = Field(
         ge=256 * 2**20, description="Memory limit such as 2G; enforced, swap included."
     )

@@ -8,6 +8,7 @@ Each failure has two messages: the user's, and the log's with the detail.
     ├── EngineUnreachable   no answer from the container engine
     ├── DiskFull            no room to create the container
     ├── EngineRefused       anything else the engine said no to
+    ├── Unexpected          a mistake of ours
     ├── StartTimeout        the container did not report in, or did not answer, in time
     └── ServerDied          its process ended
 """
@@ -108,6 +109,17 @@ class EngineRefused(SpawnProblem):
         )
 
 
+class Unexpected(SpawnProblem):
+    reason = "unexpected"
+
+    def __init__(self, detail: str = "") -> None:
+        super().__init__(
+            "Something went wrong on Workroom's side while your server was starting. Try again; "
+            "if it fails again, your platform engineer finds the reason with `workroom logs hub`.",
+            detail=detail,
+        )
+
+
 class StartTimeout(SpawnProblem):
     reason = "timeout"
 
@@ -149,7 +161,9 @@ def from_engine(error: Exception, image: str) -> SpawnProblem:
         and not isinstance(error, docker.errors.APIError)
     ):
         return EngineUnreachable(text)
-    return EngineRefused(text)
+    if isinstance(error, docker.errors.APIError):
+        return EngineRefused(text)
+    return Unexpected(f"{type(error).__name__}: {text}")
 
 
 def death_sentence(state: Mapping[str, Any], memory: int) -> str:

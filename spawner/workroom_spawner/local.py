@@ -6,12 +6,15 @@ import asyncio
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from datetime import datetime
 from typing import Any, ClassVar
 
+import aiohttp
 import docker
 from docker.errors import APIError
 from docker.utils import kwargs_from_env
 from dockerspawner import DockerSpawner
+from jupyterhub.httpclient import fetch
 from jupyterhub.utils import maybe_future
 from traitlets import Integer, List, Unicode, default
 
@@ -200,8 +203,9 @@ class LocalSpawner(WorkroomServer, DockerSpawner):  # type: ignore[misc]
         self.ssh_host_key = ticket.redeemed.result()
 
     async def _accepting(self) -> None:
+        """Wait for an answer over HTTP: a port that accepts may belong to a server that hangs."""
         waited = 0.0
-        while not await _accepts(self.address, self.port):
+        while not await _answers(self.address, self.port, self.server.base_url):
             await asyncio.sleep(0.05)
             waited += 0.05
             if waited >= 1.0:
@@ -229,6 +233,7 @@ class LocalSpawner(WorkroomServer, DockerSpawner):  # type: ignore[misc]
                 return None
             if self._remembers_death():
                 problem = await self._death(state)
+                self.ended_at = _finished(state)
                 self.remember_failure(problem.message, problem.detail, _reason(state))
                 self.log.error("%s ended: %s", self._log_name, problem.log_message)
             return int(state.get("ExitCode", 0))
@@ -319,6 +324,15 @@ class LocalSpawner(WorkroomServer, DockerSpawner):  # type: ignore[misc]
             self.log.exception("container %s could not be removed", container)
 
 
+def _finished(state: dict[str, Any]) -> datetime | None:
+    """Return when a container ended, in UTC without zone; None if the engine does not know."""
+    try:
+        # Nanoseconds, of which Python reads the first six digits.
+        return datetime.fromisoformat(state["FinishedAt"][:26].rstrip("Z"))
+    except (KeyError, ValueError):
+        return None
+
+
 def engine_client() -> docker.APIClient:
     """Connect to the engine that `DOCKER_HOST` and its companions name, else the local one."""
     return docker.APIClient(
@@ -334,13 +348,19 @@ def _reason(state: dict[str, Any]) -> str:
     return f"died: exit code {state.get('ExitCode')}"
 
 
-async def _accepts(address: str, port: int) -> bool:
+async def _answers(address: str, port: int, base_url: str) -> bool:
     try:
         _, writer = await asyncio.open_connection(address, port)
     except OSError:
         return False
     writer.close()
-    return True
+    try:
+        answer = await fetch(
+            f"http://{address}:{port}{base_url}api", raise_for_status=False, allow_redirects=False
+        )
+    except aiohttp.ClientError:
+        return False
+    return bool(answer.status < 500)
 
 
 __all__ = ["LocalSpawner", "SpawnProblem"]

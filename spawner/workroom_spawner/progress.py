@@ -72,10 +72,6 @@ class Progress:
         self._active = stage
         self._tell(message or self._stages[stage].title)
 
-    def say(self, message: str) -> None:
-        """Show another sentence within the active stage."""
-        self._tell(message)
-
     def fail(self, message: str) -> None:
         """Mark the active stage as the one that failed."""
         self._failed = True

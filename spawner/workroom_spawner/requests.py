@@ -61,6 +61,8 @@ def container_request(spec: ServerSpec) -> dict[str, Any]:
         "Memory": spec.memory,
         "MemorySwap": spec.memory,
         "PidsLimit": spec.pids,
+        # The engine's 64 MB are too little for data loaders; what is used counts as memory.
+        "ShmSize": spec.memory // 2,
         "CapDrop": ["ALL"],
         "SecurityOpt": ["no-new-privileges"],
         "RestartPolicy": {"Name": "no"},

@@ -11,7 +11,7 @@ from traitlets.config import LoggingConfigurable
 
 from workroom_spawner import usage
 from workroom_spawner.errors import NotOffered
-from workroom_spawner.profiles import Catalog, Choice
+from workroom_spawner.profiles import Catalog, Choice, Image, Profile
 from workroom_spawner.progress import LOCAL_STAGES, Progress, Stage
 
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ class WorkroomServer(_Mixed):  # type: ignore[misc]
         self.last_failure: dict[str, str] | None = None
         self.choice: Choice | None = None
         self.started_at: datetime | None = None
+        self.ended_at: datetime | None = None
         self.end_reason = ""
         self.ssh_host_key: str | None = None
         self.address = ""
@@ -154,13 +155,14 @@ class WorkroomServer(_Mixed):  # type: ignore[misc]
                 profile=self.choice.profile.name,
                 image=self.choice.image.ref,
                 start=self.started_at,
-                stop=_now(),
+                # When it ended, not when somebody noticed: a machine may have been off since.
+                stop=max(self.started_at, self.ended_at or _now()),
                 reason=self.end_reason or "stopped",
             )
         except Exception:
             # A lost row must not keep a server from being stopped.
             self.log.exception("usage row of %s could not be written", self._log_name)
-        self.started_at = None
+        self.started_at = self.ended_at = None
 
     def _stop_reason(self) -> str:
         last = self.orm_spawner.last_activity if self.orm_spawner else None
@@ -181,6 +183,9 @@ class WorkroomServer(_Mixed):  # type: ignore[misc]
                 "ssh_host_key": self.ssh_host_key,
                 "profile": self.choice.profile.name,
                 "image": self.choice.image.name,
+                "image_ref": self.choice.image.ref,
+                "cpu": self.choice.profile.cpu,
+                "memory": self.choice.profile.memory,
                 "started_at": self.started_at.isoformat(),
             }
         return state
@@ -193,15 +198,17 @@ class WorkroomServer(_Mixed):  # type: ignore[misc]
         self.ssh_host_key = state.get("ssh_host_key")
         if "started_at" in state:
             self.started_at = datetime.fromisoformat(state["started_at"])
-            self._recall_choice(state.get("profile", ""), state.get("image", ""))
+            self._recall_choice(state)
 
-    def _recall_choice(self, profile: str, image: str) -> None:
-        # Settings may have changed since; a server keeps running with what it was given.
-        known = next((p for p in self.catalog.profiles if p.name == profile), None)
-        chosen = next((i for i in self.catalog.images if i.name == image), None)
-        if known and chosen:
-            self.choice = Choice(known, chosen)
-            self.mem_limit, self.cpu_limit = known.memory, known.cpu
+    def _recall_choice(self, state: dict[str, Any]) -> None:
+        """Take up what the server was given; the settings may have changed under it since."""
+        name, image = state["profile"], state["image"]
+        titles = {p.name: p.title for p in self.catalog.profiles}
+        profile = Profile(
+            name, titles.get(name, name), "", state["cpu"], state["memory"], 0, (image,)
+        )
+        self.choice = Choice(profile, Image(image, state["image_ref"], image))
+        self.mem_limit, self.cpu_limit = profile.memory, profile.cpu
 
     def clear_state(self) -> None:
         """Forget the server, but not why it failed."""

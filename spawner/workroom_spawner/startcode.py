@@ -13,6 +13,7 @@ import hashlib
 import logging
 import secrets
 import time
+from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Literal
@@ -30,6 +31,7 @@ ALARMS = Counter(
 log = logging.getLogger("workroom.alarm")
 # A code stays known for this long after its life, so that a late use is told from a guess.
 _MEMORY = 3600.0
+_GUESSES_A_MINUTE = 20
 
 
 class Refused(Exception):
@@ -70,6 +72,7 @@ class StartCodes:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._tickets: dict[str, Ticket] = {}
+        self._guesses: deque[float] = deque(maxlen=_GUESSES_A_MINUTE + 1)
 
     def issue(
         self,
@@ -131,8 +134,20 @@ class StartCodes:
 
     def _alarm(self, reason: Reason, peer: str, server: str) -> Refused:
         ALARMS.labels(reason=reason).inc()
+        if reason == "unknown" and not self._worth_a_line():
+            return Refused(reason)
         log.error("ALARM start code refused: reason=%s server=%s peer=%s", reason, server, peer)
         return Refused(reason)
+
+    def _worth_a_line(self) -> bool:
+        """Anybody can guess without end; the counter counts all, the log tells of some."""
+        now = self._clock()
+        while self._guesses and self._guesses[0] <= now - 60:
+            self._guesses.popleft()
+        self._guesses.append(now)
+        if len(self._guesses) == _GUESSES_A_MINUTE:
+            log.error("ALARM more than %d guesses a minute; counted only", _GUESSES_A_MINUTE - 1)
+        return len(self._guesses) < _GUESSES_A_MINUTE
 
     def _forget(self) -> None:
         horizon = self._clock() - _MEMORY

@@ -67,6 +67,11 @@ def test_where_people_find_it(
     assert c.JupyterHub.get("subdomain_host") == subdomain
 
 
+def test_a_host_name_for_each_user_needs_an_address_others_can_type() -> None:
+    with pytest.raises(ValueError, match="needs a public_url"):
+        Settings.model_validate({"web": {"isolation": "subdomain", "host": "0.0.0.0"}})
+
+
 def test_cookies_are_secure_behind_https(runtime: Runtime) -> None:
     c = build(runtime, web={"public_url": "https://w.example.com"})
     assert c.JupyterHub.tornado_settings == {"cookie_options": {"secure": True}}

@@ -49,6 +49,8 @@ def make_spawner(
         db.add(row)
         db.commit()
         person = SimpleNamespace(name=user, groups=owner.groups, url=f"/user/{user}", id=owner.id)
+        # What the hub sets before it calls start().
+        monkeypatch.setattr(LocalSpawner, "server", SimpleNamespace(base_url=f"/user/{user}/"))
         return LocalSpawner(
             user=person,
             orm_spawner=row,

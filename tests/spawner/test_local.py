@@ -6,6 +6,7 @@ import asyncio
 import json
 import re
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -27,19 +28,38 @@ from workroom_spawner.errors import (
     ServerDied,
     SpawnProblem,
     StartTimeout,
+    Unexpected,
 )
 from workroom_spawner.local import LocalSpawner
+from workroom_spawner.profiles import Catalog
 from workroom_spawner.startcode import START_CODES
 
 Make = Callable[..., LocalSpawner]
 
 
-@pytest.fixture
-async def port() -> AsyncIterator[int]:
-    """A port on loopback that accepts connections, as a started server does."""
-    server = await asyncio.start_server(lambda r, w: w.close(), "127.0.0.1", 0)
+async def _serve(answer: bytes) -> AsyncIterator[int]:
+    async def respond(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if (await reader.read(65536)).startswith(b"GET /user/ada/api HTTP/1.1"):
+            writer.write(answer)
+        writer.close()
+
+    server = await asyncio.start_server(respond, "127.0.0.1", 0)
     yield server.sockets[0].getsockname()[1]
     server.close()
+
+
+@pytest.fixture
+async def port() -> AsyncIterator[int]:
+    """A port on loopback that answers as a started server does."""
+    async for number in _serve(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"):
+        yield number
+
+
+@pytest.fixture
+async def hanging_port() -> AsyncIterator[int]:
+    """A port that accepts connections and then says nothing of use."""
+    async for number in _serve(b""):
+        yield number
 
 
 async def report_in(engine: Engine) -> None:
@@ -130,6 +150,20 @@ async def test_container_that_never_reports_in_meets_our_deadline(make_spawner: 
     spawner = make_spawner(engine, start_deadline=1)
     with pytest.raises(StartTimeout, match=r"1 seconds.*Container starting"):
         await spawner.start()
+    await spawner.run_post_stop_hook()
+    assert engine.containers == {}
+
+
+async def test_a_server_that_accepts_but_never_answers_meets_it_too(
+    make_spawner: Make, hanging_port: int
+) -> None:
+    engine = Engine()
+    spawner = make_spawner(engine, start_deadline=1)
+    spawner.port = hanging_port
+    reported = asyncio.create_task(report_in(engine))
+    with pytest.raises(StartTimeout, match="getting ready"):
+        await spawner.start()
+    await reported
     await spawner.run_post_stop_hook()
     assert engine.containers == {}
 
@@ -255,11 +289,58 @@ async def test_another_hub_process_takes_over(make_spawner: Make, port: int) -> 
     second = make_spawner(engine, server="again")
     second.load_state(json.loads(json.dumps(first.get_state())))
     assert await second.poll() is None
-    assert second.choice == first.choice
+    assert second.choice is not None
+    assert (second.choice.profile.name, second.mem_limit) == ("large", 8 * 2**30)
     assert (second.address, second.started_at) == (first.address, first.started_at)
     await second.stop()
     await second.run_post_stop_hook()
     assert engine.containers == {}
+
+
+async def test_settings_may_change_under_a_running_server(
+    make_spawner: Make, port: int, catalog: Catalog
+) -> None:
+    engine = Engine()
+    first = make_spawner(engine, user_options={"profile": "large"})
+    await started(first, engine, port)
+    second = make_spawner(engine, server="again")
+    second.catalog = replace(catalog, profiles=catalog.profiles[:1])
+    second.load_state(json.loads(json.dumps(first.get_state())))
+    engine.die(second.object_id, 137, oom=True)
+    assert await second.poll() == 137
+    assert second.last_failure is not None
+    assert "8 GiB" in second.last_failure["message"]
+    await second.run_post_stop_hook()
+    assert [row.profile for row in rows(second)] == ["large"]
+
+
+async def test_usage_ends_when_the_server_did_not_when_it_was_noticed(
+    make_spawner: Make, port: int
+) -> None:
+    engine = Engine()
+    spawner = make_spawner(engine)
+    await started(spawner, engine, port)
+    assert spawner.started_at is not None
+    spawner.started_at -= timedelta(days=3)
+    ended = spawner.started_at + timedelta(hours=1)
+    engine.die(spawner.object_id, 137)
+    state = engine.inspect_container(spawner.object_id)["State"]
+    state["FinishedAt"] = ended.isoformat() + "123Z"
+    await spawner.poll()
+    await spawner.run_post_stop_hook()
+    assert [row.stop for row in rows(spawner)] == [str(ended)]
+
+
+async def test_a_mistake_of_ours_is_not_blamed_on_the_engine(make_spawner: Make) -> None:
+    class Surprising(Engine):
+        def create_container(self, **request: Any) -> dict[str, Any]:
+            return {"no": "Id"}
+
+    spawner = make_spawner(Surprising())
+    with pytest.raises(Unexpected, match="Workroom's side") as raised:
+        await spawner.start()
+    assert "KeyError" in raised.value.log_message
+    assert "KeyError" not in raised.value.message
 
 
 async def test_stop_twice_is_harmless(make_spawner: Make, port: int) -> None:

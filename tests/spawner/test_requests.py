@@ -54,6 +54,7 @@ def test_plain_server() -> None:
             "Memory": 2147483648,
             "MemorySwap": 2147483648,
             "PidsLimit": 4096,
+            "ShmSize": 1073741824,
             "CapDrop": ["ALL"],
             "SecurityOpt": ["no-new-privileges"],
             "RestartPolicy": {"Name": "no"},

@@ -73,6 +73,18 @@ async def test_guess_is_refused(codes: StartCodes) -> None:
     await refused(codes, "guess", HERE, "unknown")
 
 
+async def test_a_flood_of_guesses_is_counted_but_does_not_fill_the_log(
+    codes: StartCodes, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    for _ in range(500):
+        await refused(codes, "guess", HERE, "unknown")
+    assert len(caplog.records) == 20
+    assert "counted only" in caplog.records[-1].message
+    clock.now += 61
+    await refused(codes, "guess", HERE, "unknown")
+    assert len(caplog.records) == 21
+
+
 async def test_two_at_once_have_one_winner(codes: StartCodes) -> None:
     asked = asyncio.Event()
 
