@@ -102,7 +102,7 @@ def test_a_container_reaches_the_hub_and_no_other_port_of_this_machine(
     users = network.ensure(client, stack.settings, stack.home)
     # Something that listens everywhere, as people's own services do, beside what doctor opens.
     with (
-        socket.create_server(("0.0.0.0", 0)),  # noqa: S104
+        socket.create_server(("0.0.0.0", 0)),
         socket.create_server((users.gateway, stack.settings.local.hub_port)),
     ):
         open_ = probe.look(client, stack, users, notebook)

@@ -1,5 +1,4 @@
 """What is asked of the engine, the firewall and the proxy, as plain data."""
-# ruff: noqa: S104
 
 from __future__ import annotations
 
