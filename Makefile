@@ -23,8 +23,8 @@ test-unit: dev-env  ## The fast checks: lint, types, unit; no Docker, no network
 bench: dev-env  ## Every benchmark, one JSON line each (NAME=spawn-local for one)
 	@.venv/bin/python tests/benchmarks/run.py $(NAME)
 
-soak: dev-env  ## The long run: one benchmark after the other until interrupted (HOURS=8)
-	@.venv/bin/python tests/benchmarks/run.py --hours $(or $(HOURS),8) $(NAME)
+soak: dev-env  ## The waits that tests shorten, in real time (about ten minutes)
+	@$(RUN) soak
 
 lint: dev-env  ## Style, formatting and import rules
 	@$(RUN) lint

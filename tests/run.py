@@ -3,6 +3,7 @@
     python tests/run.py all                  everything, as `make test` and CI do
     python tests/run.py lint types unit      the fast part
     python tests/run.py e2e -- -k login      one suite, the rest handed to pytest
+    python tests/run.py soak                 waits in real time, about ten minutes
 
 Suites that need the Docker engine, Chromium or mmdebstrap have them installed first on Debian
 and Ubuntu as root; elsewhere they fail with the command to run. An engine is started if none
@@ -54,7 +55,7 @@ def unit(more: Sequence[str]) -> bool:
     """Tests that need neither Docker, a browser nor a network."""
     # A socket that does not exist: a test that wants an engine after all fails here.
     return _run(
-        *("-m", "pytest", "-m", "not docker and not browser", "-q", *more),
+        *("-m", "pytest", "-m", "not docker and not browser and not soak", "-q", *more),
         DOCKER_HOST="unix:///nonexistent/docker.sock",
     )
 
@@ -66,18 +67,27 @@ def e2e(more: Sequence[str]) -> bool:
         return _run("-m", "pytest", "-m", "docker or browser", "--durations=10", *more)
 
 
+def soak(more: Sequence[str]) -> bool:
+    """The waits that other tests shorten, in real time."""
+    _install_tools()
+    with _engine():
+        return _run("-m", "pytest", "-m", "soak", "--durations=10", *more)
+
+
 SUITES: dict[str, Callable[[Sequence[str]], bool]] = {
     "lint": lint,
     "types": types,
     "unit": unit,
     "e2e": e2e,
+    "soak": soak,
 }
+EVERYTHING = ("lint", "types", "unit", "e2e")
 
 
 def main(words: Sequence[str]) -> int:
     """Run the suites that are named; return the exit code."""
     words, more = _split(words)
-    names = list(SUITES) if list(words) in ([], ["all"]) else list(words)
+    names = EVERYTHING if list(words) in ([], ["all"]) else list(words)
     unknown = [name for name in names if name not in SUITES]
     if unknown:
         print(f"There is no suite '{unknown[0]}'. Choose from: {', '.join(SUITES)}, all.")

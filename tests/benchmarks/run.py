@@ -2,7 +2,6 @@
 
     python tests/benchmarks/run.py                        all of them, one JSON line each
     python tests/benchmarks/run.py spawn-local            one; its line comes last
-    python tests/benchmarks/run.py --hours 8 spawn-local  again and again, for hours
 
 A benchmark is a script that prints `{"name", "value", "unit", "baseline", "ratio"}` as its last
 line; what it says on the way goes to standard error. Its name is its file's, with hyphens.
@@ -15,7 +14,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 FOLDER = Path(__file__).resolve().parent
@@ -26,29 +24,15 @@ KEYS = ["name", "value", "unit", "baseline", "ratio"]
 def main() -> int:
     parser = argparse.ArgumentParser(description="Run benchmarks.")
     parser.add_argument("names", nargs="*", help=f"of: {', '.join(benchmarks())}")
-    parser.add_argument("--hours", type=float, default=0, help="go on for this long")
     asked = parser.parse_args()
     unknown = [name for name in asked.names if name not in benchmarks()]
     if unknown:
         print(f"There is no benchmark '{unknown[0]}'. Choose from: {', '.join(benchmarks())}.")
         return 2
-    names = asked.names or list(benchmarks())
-    deadline = time.monotonic() + asked.hours * 3600
-    lines, failed = [], False
-    while True:
-        for name in names:
-            line = run(name)
-            failed = failed or line is None
-            if line:
-                lines.append(line)
-                if asked.hours:
-                    print(line, flush=True)
-        if time.monotonic() >= deadline:
-            break
-    if not asked.hours:
-        # Last, so that nothing a benchmark says on the way comes after them.
-        print("\n".join(lines), flush=True)
-    return 1 if failed else 0
+    lines = [run(name) for name in asked.names or benchmarks()]
+    # Last, so that nothing a benchmark says on the way comes after them.
+    print("\n".join(line for line in lines if line), flush=True)
+    return 0 if all(lines) else 1
 
 
 def benchmarks() -> dict[str, Path]:
