@@ -8,6 +8,7 @@ import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
@@ -171,7 +172,6 @@ def test_the_form_offers_sizes_with_their_share_and_remembers_the_last(
     expect(page.get_by_label("Large")).to_have_accessible_description(
         "Uses up to 100 % of this machine's CPUs and 92 % of its memory."
     )
-    expect(page.get_by_text("No RStudio: its package could not be had")).to_be_visible()
     expect(page.get_by_label("Small")).to_be_checked()
     page.get_by_label("Lean").check()
     page.get_by_label("Large").check()  # offered with one image only
@@ -184,6 +184,42 @@ def test_the_form_offers_sizes_with_their_share_and_remembers_the_last(
     expect(page.locator(".pill")).to_have_text("Stopped")
     page.goto(hub.url + "spawn")
     expect(page.get_by_label("Large")).to_be_checked()
+
+
+def test_why_there_is_no_rstudio_is_told_on_demand_and_chooses_nothing(
+    hub: HubProcess, page: Page
+) -> None:
+    enter(page, hub, "curious")
+    page.goto(hub.url + "spawn")
+    lean = page.locator(".choice", has_text="Python only.")
+    expect(lean.get_by_text("No RStudio")).to_be_visible()
+    note = lean.get_by_text("its package could not be had")
+    expect(note).to_be_hidden()
+    lean.locator("summary").click()
+    expect(note).to_be_visible()
+    note.click()
+    lean.locator("summary").press("Enter")
+    expect(note).to_be_hidden()
+    expect(page.get_by_label("Data science")).to_be_checked()
+    assert page.url.endswith("/spawn")
+    page.evaluate("""document.querySelector('.why p').textContent =
+        'https://example.com/' + 'a-long-name-without-an-end-'.repeat(9)""")
+    lean.locator("summary").click()
+    page.set_viewport_size({"width": PHONE, "height": 800})
+    assert page.evaluate("document.documentElement.scrollWidth") == PHONE
+    lean.click(position={"x": 6, "y": 60})  # anywhere else, the card is the label
+    expect(page.get_by_label("Lean")).to_be_checked()
+
+
+def test_cards_fill_the_row(hub: HubProcess, page: Page) -> None:
+    enter(page, hub, "wide")
+    page.goto(hub.url + "spawn")
+    page.locator(".choice", has_text="Always fails").evaluate("card => card.remove()")
+    row = page.locator(".choices").first.bounding_box()
+    last = page.locator(".choices").first.locator(".choice").last.bounding_box()
+    assert row is not None
+    assert last is not None
+    assert abs(row["x"] + row["width"] - last["x"] - last["width"]) < 1
 
 
 def test_progress_shows_each_stage_and_ticks_and_survives_a_reload(
@@ -214,6 +250,10 @@ def test_a_failed_start_says_why_and_what_next(hub: HubProcess, page: Page) -> N
     expect(page.locator("#progress-failure")).to_have_text(sentence)
     expect(page).to_have_title(re.compile("^Failed"))
     expect(page.locator(".stage.failed")).to_contain_text("Container starting")
+    expect(page.locator("#progress-details")).not_to_have_attribute("open", "")
+    page.locator("#progress-details summary").click()  # it says no more, but pushes nothing away
+    for name in ("Choose again", "Home"):
+        expect(page.get_by_role("link", name=name)).to_be_in_viewport(ratio=1)
     page.goto(hub.url + "home")
     expect(page.locator(".server .note p").first).to_have_text("What happened last time")
     expect(page.locator(".server .note")).to_contain_text(sentence)
@@ -306,6 +346,40 @@ def test_markup_in_names_is_text(hub: HubProcess, page: Page) -> None:
     expect(card).to_have_count(0)
     assert page.locator("main img").count() == 0
     assert heard == []
+
+
+def test_somebody_elses_server_names_its_owner(
+    hub: HubProcess, page: Page, browser: Browser
+) -> None:
+    with new_page(browser) as owners:
+        enter(owners, hub, "zoë")
+        choose(owners, hub, "Small")
+        owners.wait_for_url("**/user/**")
+    enter(page, hub, "visitor")
+    name = quote(quote("zoë"))
+    answer = page.goto(
+        f"{hub.url}api/oauth2/authorize?response_type=code&client_id=jupyterhub-user-{name}"
+        f"&redirect_uri=/user/{name}/oauth_callback"
+    )
+    assert answer is not None
+    assert answer.status == 403
+    expect(page.locator("h1")).to_have_text("This is the server of zoë.")
+    expect(page.locator("main")).to_contain_text("Ask zoë to share it with you")
+    expect(page.locator("main")).not_to_contain_text("/user/")
+    page.get_by_role("link", name="Your servers").click()
+    page.wait_for_url(hub.url + "home")
+
+
+def test_the_admin_page_is_quiet(hub: HubProcess, page: Page) -> None:
+    enter(page, hub, "quiet", admin=True)
+    page.goto(hub.url + "admin")
+    for name in ("Start All", "Stop All", "Shutdown Hub", "Add Users"):
+        expect(page.get_by_role("button", name=name)).to_have_css(
+            "background-color", "rgba(0, 0, 0, 0)"
+        )
+    expect(page.get_by_role("button", name="Shutdown Hub")).to_have_css(
+        "border-color", "rgb(179, 38, 30)"
+    )
 
 
 def test_named_servers_up_to_the_limit(hub: HubProcess, page: Page) -> None:
