@@ -159,9 +159,12 @@
       )));
     }
     if (!cancelled) {
-      byId("reason").textContent = sentence(message);
+      const reason = sentence(message);
+      byId("reason").textContent = reason;
       byId("failure").hidden = false;
-      byId("details").open = true;
+      // Open where it tells more than the page: what is neither the reason nor a stage's title.
+      const said = [reason, ...(latest?.event.stages ?? []).map((stage) => stage.title)];
+      byId("details").open = [...logged].some((text) => !said.some((known) => text.startsWith(known)));
     }
     document.title = document.title.replace("Starting…", cancelled ? "Cancelled" : "Failed");
     for (const element of document.querySelectorAll("[data-when-failed]")) element.hidden = false;
