@@ -10,6 +10,8 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import threading
+import uuid
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -47,6 +49,8 @@ class Runtime:
         cpus: Cores of this machine.
         memory: Bytes of memory of this machine.
         images: What `workroom up` read from each allowed image, by reference.
+        installation: Id of this installation, kept in the label `io.workroom.installation` of
+            what it makes; "" where an older `up` wrote the file.
     """
 
     home: Path
@@ -55,6 +59,7 @@ class Runtime:
     cpus: int
     memory: int
     images: dict[str, ImageFacts]
+    installation: str = ""
 
     @classmethod
     def load(cls, home: Path) -> Runtime:
@@ -79,18 +84,73 @@ class Runtime:
 
 
 def write_private(path: Path, text: str) -> None:
-    """Write a file of mode 0600, atomically."""
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(text)
+    """Write a file of mode 0600 in one step that a power cut cannot halve."""
+    partial = _partial(path, text)
     partial.replace(path)
+    _sync(path.parent)
 
 
 def read_secret(home: Path, name: str) -> str:
-    """Return the secret `name`, making it first if it does not exist."""
+    """Return the secret `name`, making it first if it does not exist (an empty file is none).
+
+    Of two processes that make it at once, both return the same one.
+    """
     path = home / "secrets" / name
-    if not path.exists():
-        write_private(path, secrets.token_hex(32))
-    return path.read_text().strip()
+    found = _text(path)
+    while not found:
+        partial = _partial(path, secrets.token_hex(32))
+        try:
+            if path.exists() and not _text(path):
+                path.unlink(missing_ok=True)
+            path.hardlink_to(partial)  # unlike a rename, never over another's
+        except FileExistsError:
+            pass
+        finally:
+            partial.unlink(missing_ok=True)
+        _sync(path.parent)
+        found = _text(path)
+    return found
+
+
+def renew_secret(home: Path, name: str) -> str:
+    """Put a new secret in place of the present one and return it."""
+    write_private(home / "secrets" / name, secrets.token_hex(32))
+    return read_secret(home, name)
+
+
+def read_installation(home: Path) -> str:
+    """Return the id of this installation, made once and kept until its state is purged."""
+    path = home / "installation"
+    found = _text(path)
+    if not found:
+        found = uuid.uuid4().hex
+        write_private(path, found + "\n")
+    return found
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text().strip()
+    except FileNotFoundError:
+        return ""
+
+
+def _partial(path: Path, text: str) -> Path:
+    """Write a file of mode 0600 beside `path`, on the disk for good, and return it."""
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    partial = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}")
+    partial.unlink(missing_ok=True)
+    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    return partial
+
+
+def _sync(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

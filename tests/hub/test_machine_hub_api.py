@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -13,7 +16,7 @@ import pytest
 
 from workroom_hub.errors import HubError, HubRefused
 from workroom_hub.initial_password import load_initial_password, save_initial_password
-from workroom_hub.machine import up
+from workroom_hub.machine import processes, up
 from workroom_hub.machine.console import Reporter
 from workroom_hub.machine.hub import HubApi
 from workroom_hub.machine.stack import Stack
@@ -64,14 +67,41 @@ def hub() -> Iterator[FakeHub]:
 @pytest.fixture
 def stack(hub: FakeHub, tmp_path: Path) -> Stack:
     Runtime(tmp_path, "127.0.0.1", "workroom-users", 2, 2**33, {}).save()
+    processes.record(tmp_path, "hub", os.getpid(), "")
     settings = Settings.model_validate({"local": {"hub_port": hub.server_port}})
     return Stack(settings, None, tmp_path, Reporter(quiet=True))
 
 
 def test_a_request_carries_the_commands_token(hub: FakeHub, stack: Stack) -> None:
+    hub.answer = lambda *_: (200, [])
+    HubApi.of(stack).call("GET", "users")
+    assert hub.asked == [("GET", "users", None, f"token {read_secret(stack.home, 'cli-token')}")]
+
+
+def test_the_question_for_the_version_carries_no_token(hub: FakeHub, stack: Stack) -> None:
     hub.answer = lambda *_: (200, {"version": "6.1.1"})
     assert HubApi.of(stack).version() == "6.1.1"
-    assert hub.asked == [("GET", "", None, f"token {read_secret(stack.home, 'cli-token')}")]
+    assert hub.asked == [("GET", "", None, None)]
+
+
+def test_whoever_else_has_the_hubs_port_gets_nothing(hub: FakeHub, stack: Stack) -> None:
+    hub.answer = lambda *_: (200, {"version": "6.1.1"})
+    ours = subprocess.Popen(
+        [sys.executable, "-c", "import time; time.sleep(60)"], start_new_session=True
+    )
+    try:
+        processes.record(stack.home, "hub", ours.pid, "")
+        api = HubApi.of(stack)
+        assert api.version() is None
+        with pytest.raises(HubError, match="Nothing was sent to it") as caught:
+            api.call("GET", "users")
+        assert f"(process {os.getpid()}:" in caught.value.message
+    finally:
+        ours.kill()
+        ours.wait()
+    with pytest.raises(HubError, match="does not run"):
+        api.call("GET", "users")
+    assert hub.asked == []
 
 
 def test_a_proxy_of_the_environment_is_not_asked(
@@ -95,6 +125,9 @@ def test_no_hub_says_how_to_start_it(tmp_path: Path) -> None:
         HubApi.of(stack)
     api = HubApi(tmp_path, "http://127.0.0.1:9")
     assert api.version() is None
+    with pytest.raises(HubError, match="does not run"):
+        api.call("GET", "users")
+    processes.record(tmp_path, "hub", os.getpid(), "")
     with pytest.raises(HubError, match="does not answer"):
         api.call("GET", "users")
 

@@ -100,6 +100,37 @@ def test_a_broken_pid_file_means_not_running(home: Path, content: str) -> None:
     assert processes.find(home, "hub") is None
 
 
+def test_a_marker_in_somebody_elses_environment_is_not_believed(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    child = start(home)
+    (home / "hub.pid").unlink()
+    true_user = os.geteuid()
+    monkeypatch.setattr(os, "geteuid", lambda: true_user + 1)
+    assert processes.find(home, "hub") is None
+    monkeypatch.undo()
+    monkeypatch.setattr(processes, "_link", lambda path: path)  # every namespace another
+    assert processes.find(home, "hub") is None
+    assert processes.stop(home, "hub") is False
+    assert child.poll() is None
+    monkeypatch.undo()
+    assert processes.stop(home, "hub") is True
+
+
+def test_services_that_a_killed_hub_left_are_found(home: Path, tmp_path: Path) -> None:
+    env = {**os.environ, "JUPYTERHUB_SERVICE_NAME": "idle-culler"}
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    sleep = [sys.executable, "-c", "import time; time.sleep(60)"]
+    left = [subprocess.Popen(sleep, cwd=cwd, env=env) for cwd in (home, elsewhere)]
+    try:
+        assert [p.pid for p in processes.strays(home)] == [left[0].pid]
+    finally:
+        for child in left:
+            child.kill()
+            child.wait()
+
+
 def test_a_zombie_does_not_run(home: Path) -> None:
     child = subprocess.Popen([sys.executable, "-c", ""])
     deadline = time.monotonic() + 10

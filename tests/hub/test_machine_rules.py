@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 
 from workroom_hub.errors import PortTaken
-from workroom_hub.machine import firewall, network, ports, proxy, status
+from workroom_hub.machine import firewall, network, ports, processes, proxy, status
 from workroom_hub.machine.console import Reporter
 from workroom_hub.machine.network import UsersNetwork
 from workroom_hub.machine.stack import Stack
+from workroom_hub.runtime import read_secret, renew_secret
 from workroom_hub.settings import Settings
 
 USERS = UsersNetwork("workroom-users", "wr-workroom", "172.30.0.1")
@@ -169,6 +170,20 @@ def test_a_taken_port_names_the_process_and_the_way_out() -> None:
     ports.require_free("127.0.0.1", port, "the web page", "")
 
 
+def test_whose_socket_it_is_decides_who_listens() -> None:
+    ticks = processes.start_ticks(os.getpid())
+    assert ticks is not None
+    us = processes.Process(os.getpid(), ticks)
+    with socket.create_server(("0.0.0.0", 0)) as everywhere:
+        port = everywhere.getsockname()[1]
+        assert ports.listens(us, "127.0.0.1", port)
+        parent = processes.Process(1, processes.start_ticks(1) or 0)
+        assert not ports.listens(parent, "127.0.0.1", port)
+    assert not ports.listens(us, "127.0.0.1", port)
+    with socket.create_server(("127.0.0.2", 0)) as other:
+        assert not ports.listens(us, "127.0.0.1", other.getsockname()[1])
+
+
 def test_an_address_of_another_machine_is_refused() -> None:
     with pytest.raises(PortTaken, match=r"cannot be used at 192\.0\.2\.77"):
         ports.require_free("192.0.2.77", 8000, "the web page", "web.host")
@@ -187,6 +202,32 @@ def test_the_state_folder_is_private(tmp_path: Path) -> None:
     before = [s.read_text() for s in secrets]
     made.prepare_home()
     assert [s.read_text() for s in secrets] == before
+
+
+def test_two_that_make_a_secret_at_once_get_the_same(tmp_path: Path) -> None:
+    made: list[str] = []
+    start = threading.Barrier(8)
+
+    def make() -> None:
+        start.wait()
+        made.append(read_secret(tmp_path, "cli-token"))
+
+    threads = [threading.Thread(target=make) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(made) == 8
+    assert len(set(made)) == 1
+    assert [p.name for p in (tmp_path / "secrets").iterdir()] == ["cli-token"]
+
+
+def test_an_empty_secret_is_none(tmp_path: Path) -> None:
+    (tmp_path / "secrets").mkdir()
+    (tmp_path / "secrets" / "cli-token").touch()
+    first = read_secret(tmp_path, "cli-token")
+    assert len(first) == 64
+    assert renew_secret(tmp_path, "cli-token") != first
 
 
 def test_two_commands_take_turns(tmp_path: Path) -> None:

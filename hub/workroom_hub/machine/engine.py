@@ -104,7 +104,8 @@ def started_by_us(home: Path) -> processes.Process | None:
         return None
     ticks = processes.start_ticks(pid)
     wanted = f"{processes.MARKER}={processes.marker(home, ROLE)}".encode()
-    return processes.Process(pid, ticks) if ticks and wanted in variables else None
+    ours = ticks and wanted in variables and processes.is_own(pid)
+    return processes.Process(pid, ticks) if ticks and ours else None
 
 
 def stop_ours(home: Path) -> str | None:

@@ -11,6 +11,7 @@ import urllib.request
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import workroom_hub
 from workroom_hub.errors import HubError, HubRefused
@@ -21,6 +22,7 @@ from workroom_hub.runtime import Runtime, read_secret
 
 ROLE = "hub"
 _PATIENCE = 120.0
+_BUSY = 30.0
 
 
 class HubApi:
@@ -51,9 +53,9 @@ class HubApi:
         return cls(stack.home, address(stack, gateway))
 
     def version(self, timeout: float = 2.0) -> str | None:
-        """Return the version of a hub that answers, else None."""
+        """Return the version of our hub if it answers, else None."""
         try:
-            answer = self.call("GET", "", timeout=timeout)
+            answer = self._send(self._request("GET", ""), timeout)
         except HubError:
             return None
         return str(answer["version"]) if isinstance(answer, dict) and "version" in answer else None
@@ -81,18 +83,25 @@ class HubApi:
 
         Raises:
             HubRefused: The hub answered with an error; its message is ours.
-            HubError: It does not answer.
+            HubError: It does not answer, or something else listens at its address.
         """
-        request = urllib.request.Request(  # noqa: S310  (always http, to the gateway)
+        request = self._request(method, path, body)
+        request.add_header("Authorization", f"token {read_secret(self._home, 'cli-token')}")
+        return self._send(request, timeout)
+
+    def _request(self, method: str, path: str, body: Any = None) -> urllib.request.Request:
+        return urllib.request.Request(  # noqa: S310  (always http, to the gateway)
             f"{self._base}/{path}",
             method=method,
             data=None if body is None else json.dumps(body).encode(),
             headers={
-                "Authorization": f"token {read_secret(self._home, 'cli-token')}",
                 "Content-Type": "application/json",
                 "Accept": "application/jupyterhub-pagination+json, application/json",
             },
         )
+
+    def _send(self, request: urllib.request.Request, timeout: float) -> Any:
+        self._require_ours()
         try:
             with self._opener.open(request, timeout=timeout) as answer:
                 text = answer.read()
@@ -103,6 +112,32 @@ class HubApi:
                 "The hub does not answer.", "Start it: workroom up\nIts log: workroom logs hub"
             ) from error
         return json.loads(text) if text else None
+
+    def _require_ours(self) -> None:
+        """Do nothing if it is our hub that listens: whoever gets the token may do anything.
+
+        Raises:
+            HubError: The hub does not run, or another process has its port.
+        """
+        ours = processes.find(self._home, ROLE)
+        if ours is None:
+            raise HubError(
+                "The hub does not run.", "Start it: workroom up\nIts log: workroom logs hub"
+            )
+        where = urlsplit(self._base)
+        host, port = where.hostname or "", where.port or 80
+        if ports.listens(ours, host, port):
+            return
+        other = ports.listener(port, host)
+        if other is None:
+            raise HubError(
+                "The hub does not answer.", "Start it: workroom up\nIts log: workroom logs hub"
+            )
+        raise HubError(
+            f"Port {port} at {host} is not this installation's hub (process {ours.pid}) but "
+            f"{other}. Nothing was sent to it.",
+            "Stop that process, then: workroom up",
+        )
 
 
 def _server(user: dict[str, Any], server: dict[str, Any]) -> dict[str, Any]:
@@ -138,7 +173,7 @@ def ensure(stack: Stack, runtime: Runtime, step: Step) -> None:
     wanted = wanted_fingerprint(stack)
     api = HubApi.of(stack)
     running = processes.find(stack.home, ROLE)
-    if running and running.fingerprint == wanted and api.version():
+    if running and running.fingerprint == wanted and _answers_in_time(api, running, step):
         step.result = "running"
         return
     if running:
@@ -169,9 +204,23 @@ def wanted_fingerprint(stack: Stack) -> str:
     return fingerprint(
         stack.settings.model_dump_json(),
         (stack.home / "runtime.json").read_text(),
+        read_secret(stack.home, "proxy-token"),
         source_fingerprint(),
         sys.executable,
     )
+
+
+def _answers_in_time(api: HubApi, running: processes.Process, step: Step) -> bool:
+    """Return whether a running hub answers; a busy one is given half a minute."""
+    deadline = time.monotonic() + _BUSY
+    while running.alive:
+        if api.version(timeout=max(1.0, min(10.0, deadline - time.monotonic()))):
+            return True
+        if time.monotonic() >= deadline:
+            break
+        step.update("it is busy: waiting for its answer")
+        time.sleep(0.2)
+    return False
 
 
 def _wait(stack: Stack, api: HubApi, child: subprocess.Popen[bytes], step: Step) -> str:

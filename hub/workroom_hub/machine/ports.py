@@ -8,6 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from workroom_hub.errors import PortTaken
+from workroom_hub.machine.processes import Process, session_of
 
 
 def require_free(host: str, port: int, purpose: str, setting: str) -> None:
@@ -44,9 +45,14 @@ def require_free(host: str, port: int, purpose: str, setting: str) -> None:
             ) from error
 
 
-def listener(port: int) -> str | None:
-    """Return who listens on a TCP port, as "nginx (process 412)"; None if that cannot be seen."""
-    inodes = _listening(port)
+def listener(port: int, host: str | None = None) -> str | None:
+    """Return who listens on a TCP port, as "nginx (process 412)"; None if nobody does.
+
+    Args:
+        port: The port.
+        host: Only who gets the connections to this IPv4 address; None means any address.
+    """
+    inodes = _listening(port, host)
     if not inodes:
         return None
     for entry in Path("/proc").iterdir():
@@ -60,6 +66,29 @@ def listener(port: int) -> str | None:
     return "a process of another user"
 
 
+def listens(process: Process, host: str, port: int) -> bool:
+    """Return whether it is this process, or a child in its session, that answers at an address.
+
+    False too where this user may not see whose the socket is, so that nothing is entrusted to
+    a stranger.
+
+    Args:
+        process: The process, first of its session.
+        host: IPv4 address of this machine.
+        port: The port.
+    """
+    inodes = _listening(port, host)
+    if not inodes or not process.alive:
+        return False
+    if inodes & _open_files(Path(f"/proc/{process.pid}")):
+        return True
+    return any(
+        inodes & _open_files(entry)
+        for entry in Path("/proc").iterdir()
+        if entry.name.isdigit() and session_of(int(entry.name)) == process.pid
+    )
+
+
 def _open_files(process: Path) -> set[str]:
     found = set()
     with suppress(OSError):
@@ -69,8 +98,14 @@ def _open_files(process: Path) -> set[str]:
     return found
 
 
-def _listening(port: int) -> set[str]:
-    inodes = set()
+def _listening(port: int, host: str | None = None) -> set[str]:
+    """Return the sockets that listen on a port, or those of them a connection to `host` gets to.
+
+    The kernel prefers a socket bound to the very address over one bound to all.
+    """
+    exact: set[str] = set()
+    every: set[str] = set()
+    wanted = host and socket.inet_aton(host)[::-1].hex().upper()
     for table in ("/proc/net/tcp", "/proc/net/tcp6"):
         try:
             lines = Path(table).read_text().splitlines()[1:]
@@ -78,9 +113,14 @@ def _listening(port: int) -> set[str]:
             continue
         for line in lines:
             fields = line.split()
-            if fields[3] == "0A" and int(fields[1].rpartition(":")[2], 16) == port:
-                inodes.add(f"socket:[{fields[9]}]")
-    return inodes
+            address, _, number = fields[1].rpartition(":")
+            if fields[3] != "0A" or int(number, 16) != port:
+                continue
+            if wanted is None or address in (wanted, f"0000000000000000FFFF0000{wanted}"):
+                exact.add(f"socket:[{fields[9]}]")
+            elif not address.strip("0"):
+                every.add(f"socket:[{fields[9]}]")
+    return exact or every
 
 
 def open_to_others() -> list[int]:

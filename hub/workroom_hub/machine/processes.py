@@ -61,6 +61,14 @@ def start_ticks(pid: int) -> int | None:
     return None if fields[0] in "ZX" else int(fields[19])
 
 
+def session_of(pid: int) -> int | None:
+    """Return the session of a process, which is the id of its first process; None if it is gone."""
+    try:
+        return os.getsid(pid)
+    except OSError:
+        return None
+
+
 def marker(home: Path, role: str) -> str:
     """Return the value of the environment variable that marks a process as `role` of `home`."""
     return f"{role}:{home}"
@@ -144,8 +152,16 @@ def end(process: Process, *, grace: float = 10.0) -> None:
 
 
 def strays(home: Path) -> list[Process]:
-    """Return what is left of the hub's helpers of this state folder (idle culler and such)."""
-    return list(_marked("service", suffix=f":{home}"))
+    """Return what a hub that was killed left of its services (the idle culler).
+
+    JupyterHub tells them their name in the environment, and they work in the hub's own folder.
+    """
+    return [
+        Process(pid, ticks)
+        for pid, ticks, variables in _own()
+        if any(v.startswith(b"JUPYTERHUB_SERVICE_NAME=") for v in variables)
+        and _link(f"/proc/{pid}/cwd") == str(home)
+    ]
 
 
 def tail(log: Path, lines: int = 15) -> str:
@@ -175,19 +191,46 @@ def _recorded(path: Path) -> Process | None:
     return process if process.alive else None
 
 
-def _marked(value: str, *, suffix: str = "") -> Iterator[Process]:
+def _marked(value: str) -> Iterator[Process]:
     exact = f"{MARKER}={value}".encode()
+    for pid, ticks, variables in _own():
+        if exact in variables:
+            yield Process(pid, ticks)
+
+
+def is_own(pid: int) -> bool:
+    """Return whether a process is this user's and not in a container.
+
+    Anybody may write anything into the environment of a process of theirs, and the processes of
+    containers are in this machine's `/proc` too.
+    """
+    try:
+        owner = Path(f"/proc/{pid}").stat().st_uid
+    except OSError:
+        return False
+    namespace = _link(f"/proc/{pid}/ns/pid")
+    return owner == os.geteuid() and namespace != "" and namespace == _link("/proc/self/ns/pid")
+
+
+def _own() -> Iterator[tuple[int, int, list[bytes]]]:
+    """Yield process id, start time and environment of every other process of this user."""
     for entry in Path("/proc").iterdir():
         if not entry.name.isdigit() or int(entry.name) == os.getpid():
+            continue
+        pid = int(entry.name)
+        ticks = start_ticks(pid)
+        if ticks is None or not is_own(pid):
             continue
         try:
             variables = (entry / "environ").read_bytes().split(b"\0")
         except OSError:
             continue
-        if suffix:
-            ours = any(v.startswith(exact) and v.endswith(suffix.encode()) for v in variables)
-        else:
-            ours = exact in variables
-        ticks = start_ticks(int(entry.name)) if ours else None
-        if ticks is not None:
-            yield Process(int(entry.name), ticks)
+        if start_ticks(pid) == ticks:
+            yield pid, ticks, variables
+
+
+def _link(path: str) -> str:
+    try:
+        return os.readlink(path)
+    except OSError:
+        return ""

@@ -12,7 +12,6 @@ import importlib.util
 import json
 import os
 import shutil
-import socket
 import subprocess
 import tempfile
 import time
@@ -22,7 +21,7 @@ from workroom_hub.errors import ProxyError
 from workroom_hub.machine import packages, ports, processes
 from workroom_hub.machine.console import Step
 from workroom_hub.machine.stack import Stack, fingerprint
-from workroom_hub.runtime import read_secret
+from workroom_hub.runtime import read_secret, renew_secret
 
 ROLE = "proxy"
 LOCKED = Path(__file__).resolve().parents[2] / "proxy"
@@ -40,8 +39,7 @@ def ensure(stack: Stack, gateway: str, step: Step) -> None:
     """
     program = _program(stack.home, step)
     command = [*program, *arguments(stack, gateway)]
-    token = read_secret(stack.home, "proxy-token")
-    wanted = fingerprint(token, *command)
+    wanted = fingerprint(read_secret(stack.home, "proxy-token"), *command)
     running = processes.find(stack.home, ROLE)
     if running and running.fingerprint == wanted and listens(stack):
         step.result = "running"
@@ -54,10 +52,31 @@ def ensure(stack: Stack, gateway: str, step: Step) -> None:
     ports.require_free(
         "127.0.0.1", web.proxy_api_port, "the proxy's API", "web.proxy_api_port in workroom.yaml"
     )
+    # Whoever had the port meanwhile was told the old one by the hub, which is started again too.
+    token = renew_secret(stack.home, "proxy-token")
+    wanted = fingerprint(token, *command)
     env = {**stack.environment, "CONFIGPROXY_AUTH_TOKEN": token, "NODE_ENV": "production"}
     child = processes.start(stack.home, ROLE, command, env, wanted)
     _wait(stack, child)
-    step.result = f"listening on {web.host}:{web.port}"
+    step.result = f"listening on {stack.settings.web.host}:{stack.settings.web.port}"
+
+
+def require_ports(stack: Stack) -> None:
+    """Do nothing if our proxy runs, or can: asked before anything is made.
+
+    Raises:
+        PortTaken: Another process listens on one of its ports.
+    """
+    if not processes.find(stack.home, ROLE):
+        _require_ports(stack)
+
+
+def _require_ports(stack: Stack) -> None:
+    web = stack.settings.web
+    ports.require_free(web.host, web.port, "the web page", "WORKROOM_PORT=8010 make up")
+    ports.require_free(
+        "127.0.0.1", web.proxy_api_port, "the proxy's API", "web.proxy_api_port in workroom.yaml"
+    )
 
 
 def arguments(stack: Stack, gateway: str) -> list[str]:
@@ -129,8 +148,10 @@ def _install(folder: Path, node: Path) -> None:
         for file in ("package.json", "package-lock.json"):
             shutil.copy(LOCKED / file, partial)
         try:
+            # The kernel ends it with us, or it would go on filling a folder that `down` removes.
             done = subprocess.run(
-                [str(node), str(node.parents[1] / _NPM_SCRIPT), "ci", *_NPM],
+                ["setpriv", "--pdeathsig", "KILL"]
+                + [str(node), str(node.parents[1] / _NPM_SCRIPT), "ci", *_NPM],
                 cwd=partial,
                 env={**os.environ, "PATH": f"{node.parent}:{os.environ.get('PATH', '')}"},
                 stdin=subprocess.DEVNULL,
@@ -175,8 +196,8 @@ def _wait(stack: Stack, child: subprocess.Popen[bytes]) -> None:
 
 
 def listens(stack: Stack) -> bool:
-    """Return whether the proxy's own API port accepts connections."""
-    address = ("127.0.0.1", stack.settings.web.proxy_api_port)
-    with socket.socket() as probe:
-        probe.settimeout(2)
-        return probe.connect_ex(address) == 0
+    """Return whether it is our proxy that listens on its own API's port."""
+    running = processes.find(stack.home, ROLE)
+    return running is not None and ports.listens(
+        running, "127.0.0.1", stack.settings.web.proxy_api_port
+    )

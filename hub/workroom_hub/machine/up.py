@@ -15,7 +15,7 @@ from workroom_hub.machine import engine, firewall, hub, images, network, proxy
 from workroom_hub.machine.hub import HubApi
 from workroom_hub.machine.network import UsersNetwork
 from workroom_hub.machine.stack import Stack
-from workroom_hub.runtime import Runtime
+from workroom_hub.runtime import Runtime, read_installation
 
 _ROOM = 2 * 2**30
 
@@ -35,6 +35,7 @@ def up(stack: Stack) -> None:
 
 def _bring_up(stack: Stack) -> Runtime:
     report, settings = stack.report, stack.settings
+    proxy.require_ports(stack)
     with report.step("Docker engine") as step:
         client = engine.ensure(stack.home, step)
         info = client.info()
@@ -48,7 +49,15 @@ def _bring_up(stack: Stack) -> Runtime:
     with report.step("Firewall around the users' network") as step:
         step.result = _firewall(stack, users)
     facts = images.ensure(client, stack)
-    runtime = Runtime(stack.home, users.gateway, users.name, cpus, memory, facts)
+    runtime = Runtime(
+        stack.home,
+        users.gateway,
+        users.name,
+        cpus,
+        memory,
+        facts,
+        read_installation(stack.home),
+    )
     runtime.save()
     with report.step("Web proxy") as step:
         proxy.ensure(stack, users.gateway, step)
