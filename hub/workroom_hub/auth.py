@@ -44,6 +44,7 @@ def _configure_oidc(oidc: Oidc, settings: Settings, c: Any) -> None:
     c.OidcAuthenticator.allow_all = oidc.allow_all
     c.OidcAuthenticator.allowed_groups = set(oidc.allowed_groups)
     c.OidcAuthenticator.admin_groups = set(oidc.admin_groups)
+    c.OidcAuthenticator.adopt_existing = oidc.adopt_existing
     c.OidcAuthenticator.oauth_callback_url = _callback_url(settings.web)
 
 

@@ -81,6 +81,9 @@ class OidcAuthenticator(UserNames, GenericOAuthenticator):  # type: ignore[misc]
     enable_pkce = Bool(True, help="Always: it binds the code to the browser that began.")
     manage_groups = Bool(True, help="Groups are the provider's word, at every log-in.")
     groups_claim = Unicode("groups", config=True, help="Claim that lists the user's groups.")
+    adopt_existing = Bool(
+        False, config=True, help="Whether users without an account of the provider may get one."
+    )
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -178,6 +181,14 @@ class OidcAuthenticator(UserNames, GenericOAuthenticator):  # type: ignore[misc]
             web.HTTPError: 403 when the account has none that can be used.
         """
         name = user_info.get(self.username_claim)
+        # Anybody can type in somebody else's address. Some providers send the text "false".
+        if self.username_claim == "email" and user_info.get("email_verified") in (False, "false"):
+            self.log.error("Log-in refused: the address %r is not verified", str(name)[:80])
+            raise web.HTTPError(
+                403,
+                f"Your e-mail address is not verified at {self.login_service}, and it names your "
+                "home here. Verify it there, then sign in again.",
+            )
         if isinstance(name, str) and self.validate_username(self.normalize_username(name)):
             return name
         self.log.error("Log-in refused: claim %r is %r", self.username_claim, str(name)[:80])
@@ -205,9 +216,29 @@ class OidcAuthenticator(UserNames, GenericOAuthenticator):  # type: ignore[misc]
         return model
 
     def _keep_owner(self, handler: Any, model: Mapping[str, Any]) -> None:
-        """Refuse a name that another subject had first: it would get that person's files."""
+        """Refuse a name that another subject had first: it would get that person's files.
+
+        A user from before the provider has no subject. Nothing proves that the first
+        account with that name is the same person, so an admin has to say so.
+        """
         user = handler.find_user(model["name"])
-        owner = (user.user_info or {}) if user is not None else {}
+        if user is None:
+            return
+        owner = user.user_info or {}
+        if "sub" not in owner and not self.adopt_existing:
+            self.log.error(
+                "Log-in refused: the user %s was here before the provider. If it is the same "
+                "person: auth.oidc.adopt_existing: true in workroom.yaml and workroom up, or for "
+                "this one alone: workroom users remove %s (the home is kept)",
+                model["name"],
+                model["name"],
+            )
+            raise web.HTTPError(
+                403,
+                f"The user '{model['name']}' was here before {self.login_service}, and an admin has "
+                "to say that it is you. Ask your platform engineer (auth.oidc.adopt_existing in "
+                "workroom.yaml).",
+            )
         if "sub" in owner and owner != model["user_info"]:
             self.log.error(
                 "Log-in refused: %s belongs to another subject of the provider. If it is the "

@@ -132,6 +132,10 @@ class Oidc(_Section):
         default_factory=list, description="Groups whose members are admins."
     )
     allow_all: bool = Field(False, description="Let every account of the provider log in.")
+    adopt_existing: bool = Field(
+        False,
+        description="Give a user who was here before the provider to its first account of that name.",
+    )
 
 
 class Auth(_Section):

@@ -61,7 +61,7 @@ class Provider:
 
 
 @contextmanager
-def hub_with_provider(home: Path) -> Iterator[tuple[HubProcess, Provider]]:
+def hub_with_provider(home: Path, **more: Any) -> Iterator[tuple[HubProcess, Provider]]:
     hub = HubProcess(home)
     provider = Provider(home, f"{hub.base}/hub/oauth_callback")
     secret = home / "client-secret"
@@ -74,6 +74,7 @@ def hub_with_provider(home: Path) -> Iterator[tuple[HubProcess, Provider]]:
         "title": "Example Corp",
         "allowed_groups": ["analysts"],
         "admin_groups": ["platform"],
+        **more,
     }
     hub.env["HUB_SETTINGS"] = json.dumps({"auth": {"kind": "oidc", "oidc": oidc}})
     try:
@@ -190,6 +191,34 @@ def test_nobody_takes_over_a_name_that_was_somebody_elses(
     with new_page(browser) as page:
         sign_in(page, hub, "second")
         expect(page.locator("main")).to_contain_text("'kim' belongs to another account here")
+
+
+@pytest.mark.parametrize("adopt", [False, True])
+def test_a_user_from_before_the_provider_is_adopted_only_if_an_admin_says_so(
+    tmp_path: Path, browser: Browser, adopt: bool
+) -> None:
+    with (
+        hub_with_provider(tmp_path, adopt_existing=adopt) as (hub, provider),
+        new_page(browser) as page,
+    ):
+        provider.set_accounts(lea={"preferred_username": "lea", "groups": ["analysts"]})
+        provider.start()
+        assert hub.api("POST", "/users/lea")[0] == 201  # as one made for a password: no subject
+        sign_in(page, hub, "lea")
+        if adopt:
+            expect(page.get_by_role("heading", name="Your servers")).to_be_visible()
+            return
+        expect(page.locator("main")).to_contain_text(
+            "The user 'lea' was here before Example Corp, and an admin has to say that it is you."
+        )
+        assert "auth.oidc.adopt_existing: true" in hub.log.read_text()
+        page.goto(hub.url + "home")
+        expect(page).to_have_url(re.compile("/hub/login"))
+        # The other way out, for one user.
+        assert hub.api("DELETE", "/workroom/users/lea")[0] == 204
+        with new_page(browser) as again:
+            sign_in(again, hub, "lea")
+            expect(again.get_by_role("heading", name="Your servers")).to_be_visible()
 
 
 def test_a_sign_in_that_is_given_up_there_can_be_tried_again(

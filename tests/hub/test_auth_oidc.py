@@ -11,6 +11,7 @@ from typing import Any
 import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
+from tornado import web
 from traitlets.config import Config
 
 from workroom_hub import oidc_provider
@@ -209,6 +210,7 @@ def test_with_a_provider_nobody_is_let_in_by_default() -> None:
     assert c.OidcAuthenticator.allow_all is False
     assert c.OidcAuthenticator.allowed_groups == set()
     assert c.OidcAuthenticator.admin_groups == set()
+    assert c.OidcAuthenticator.adopt_existing is False
     assert "client_secret" not in c.OidcAuthenticator
 
 
@@ -229,6 +231,39 @@ def test_the_provider_sends_people_back_to_the_hubs_own_host(
     assert configured(web=web, auth=oidc()).OidcAuthenticator.oauth_callback_url == callback
 
 
+@pytest.fixture
+def at_provider(tmp_path: Path) -> Callable[..., OidcAuthenticator]:
+    """Return what makes an authenticator with the given settings."""
+    secret = tmp_path / "secret"
+    write_private(secret, "hush")
+
+    def make(**more: Any) -> OidcAuthenticator:
+        auth = oidc(client_secret_file=str(secret), title="Example Corp", **more)
+        return OidcAuthenticator(config=configured(auth=auth))
+
+    return make
+
+
+@pytest.mark.parametrize("verified", [False, "false"])
+def test_an_address_that_is_not_verified_names_nobody(
+    at_provider: Callable[..., OidcAuthenticator], verified: Any
+) -> None:
+    claims = {"email": "ann@example.com", "email_verified": verified, "preferred_username": "ann"}
+    with pytest.raises(web.HTTPError, match="not verified at Example Corp") as refused:
+        at_provider(username_claim="email").user_info_to_username(claims)
+    assert refused.value.status_code == 403
+    assert at_provider().user_info_to_username(claims) == "ann"  # the address names nothing here
+
+
+@pytest.mark.parametrize("more", [{"email_verified": True}, {"email_verified": "true"}, {}])
+def test_an_address_that_is_verified_or_not_spoken_of_names_its_owner(
+    at_provider: Callable[..., OidcAuthenticator], more: dict[str, Any]
+) -> None:
+    claims = {"email": "ann@example.com", **more}
+    authenticator = at_provider(username_claim="email")
+    assert authenticator.user_info_to_username(claims) == "ann@example.com"
+
+
 @pytest.mark.parametrize(
     ("groups", "meant"),
     [
@@ -240,11 +275,8 @@ def test_the_provider_sends_people_back_to_the_hubs_own_host(
     ],
 )
 async def test_only_a_list_of_texts_is_a_list_of_groups(
-    tmp_path: Path, groups: Any, meant: set[str]
+    at_provider: Callable[..., OidcAuthenticator], groups: Any, meant: set[str]
 ) -> None:
-    secret = tmp_path / "secret"
-    write_private(secret, "hush")
-    auth = oidc(client_secret_file=str(secret))
-    authenticator = OidcAuthenticator(config=configured(auth=auth))
+    authenticator = at_provider()
     assert authenticator.client_secret == "hush"
     assert await authenticator.get_user_groups({"oauth_user": {"groups": groups}}) == meant
