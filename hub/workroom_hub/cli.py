@@ -6,11 +6,13 @@ Modules that a command needs are imported inside it, so that each command starts
 from __future__ import annotations
 
 import errno
+import signal
 import sys
 import traceback
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
@@ -74,10 +76,7 @@ def down(
 
     stack = _stack()
     if purge and not yes:
-        _confirm(
-            f"This removes every home and every account of '{stack.settings.instance}' for ever. "
-            "Go on?"
-        )
+        _confirm(lambda: command.purge_question(stack))
     command.down(stack, purge=purge)
 
 
@@ -130,15 +129,25 @@ def logs(
 
 
 @app.command()
-def build() -> None:
-    """Build the notebook image; quick when nothing changed. `workroom up` does it too."""
+def build(
+    fresh: Annotated[
+        bool,
+        typer.Option(
+            "--fresh", help="Everything anew, with the distribution's latest security updates."
+        ),
+    ] = False,
+) -> None:
+    """Build the notebook image; quick when nothing changed. `workroom up` does it too.
+
+    If RStudio's package could not be had last time, this tries again.
+    """
     from workroom_hub.machine import engine, images
 
     stack = _stack()
-    stack.prepare_home()
-    with stack.report.step("Docker engine") as step:
-        engine.ensure(stack.home, step)
-    images.build(stack)
+    with stack.locked():
+        with stack.report.step("Docker engine") as step:
+            engine.ensure(stack.home, step)
+        images.build(stack, retry=True, fresh=fresh)
 
 
 @users.command("add")
@@ -163,7 +172,7 @@ def users_reset(name: str, json: Json = False) -> None:
 def users_remove(name: str, yes: Yes = False) -> None:
     """Remove an account and stop its servers; the home stays."""
     if not yes:
-        _confirm(f"This stops every server of '{name}' and removes the account. Go on?")
+        _confirm(lambda: f"This stops every server of '{name}' and removes the account. Go on?")
     _hub().call("DELETE", f"workroom/users/{_quoted(name)}", timeout=180)
     print(f"Removed '{name}'. The home is kept.")
 
@@ -243,16 +252,18 @@ def _print_password(made: dict[str, Any], what: str, *, json: bool) -> None:
     print(f"User: {made['name']}\nPassword: {made['password']}")
 
 
-def _confirm(question: str) -> None:
+def _confirm(question: Callable[[], str]) -> None:
     if not sys.stdin.isatty():
         raise WorkroomError("This needs a yes, and there is no terminal to ask.", "Add --yes.")
-    typer.confirm(question, abort=True)
+    typer.confirm(question(), abort=True)
 
 
 def main() -> None:
     """Run a command; people see sentences, the log has the traceback."""
     from workroom_hub.machine.console import print_error
 
+    # As an exception it takes the way out of every `with` and `finally`: nothing half-made stays.
+    signal.signal(signal.SIGTERM, _terminated)
     try:
         app()
     except WorkroomError as error:
@@ -269,6 +280,10 @@ def main() -> None:
     except Exception as error:
         print_error(_explained(error, _log_traceback()))
         sys.exit(70)
+
+
+def _terminated(*_: object) -> NoReturn:
+    raise SystemExit(143)
 
 
 def _explained(error: Exception, log: Path | None) -> WorkroomError:

@@ -136,6 +136,7 @@ def test_a_gateway_the_engine_leaves_out_is_the_first_address() -> None:
 
 def test_the_proxy_is_started_as_the_hub_would(tmp_path: Path) -> None:
     web = {"host": "0.0.0.0", "port": 80, "isolation": "subdomain"}
+    web["public_url"] = "https://workroom.example.com"
     assert proxy.arguments(stack(tmp_path, web=web), "172.30.0.1") == [
         *("--ip", "0.0.0.0", "--port", "80"),
         *("--api-ip", "127.0.0.1", "--api-port", "8001"),
@@ -194,7 +195,8 @@ def test_an_address_of_another_machine_is_refused() -> None:
 
 def test_the_state_folder_is_private(tmp_path: Path) -> None:
     made = stack(tmp_path / "state")
-    made.prepare_home()
+    with made.locked():
+        made.prepare_home()
     assert made.home.stat().st_mode & 0o777 == 0o700
     secrets = sorted((made.home / "secrets").iterdir())
     assert [s.name for s in secrets] == ["cli-token", "cookie-secret", "proxy-token"]
@@ -228,6 +230,24 @@ def test_an_empty_secret_is_none(tmp_path: Path) -> None:
     first = read_secret(tmp_path, "cli-token")
     assert len(first) == 64
     assert renew_secret(tmp_path, "cli-token") != first
+
+
+def test_a_lock_that_a_purge_removed_is_taken_anew(tmp_path: Path) -> None:
+    order: list[str] = []
+
+    def second() -> None:
+        with stack(tmp_path).locked():
+            order.append("second")
+            assert (tmp_path / "up.lock").exists()
+
+    with stack(tmp_path).locked():
+        thread = threading.Thread(target=second)
+        thread.start()
+        thread.join(0.3)
+        (tmp_path / "up.lock").unlink()
+        order.append("first")
+    thread.join(5)
+    assert order == ["first", "second"]
 
 
 def test_two_commands_take_turns(tmp_path: Path) -> None:

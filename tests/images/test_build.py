@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from workroom_hub.errors import ConfigError, ImageError
-from workroom_hub.machine import image
+from workroom_hub.machine import image, scratch
 from workroom_hub.settings import Settings
 
 CERTIFICATE = b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"
@@ -68,6 +68,75 @@ def test_the_build_context_has_modes_of_its_own(source: Path) -> None:
     assert not context.exists()
     with image._context(source, b"") as context:
         assert not (context / "ca-bundle.crt").exists()
+
+
+def test_folders_of_killed_builds_are_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scratch.tempfile, "tempdir", str(tmp_path))
+    dead = tmp_path / "workroom-build-1.0-abc"
+    (dead / "context").mkdir(parents=True)
+    strange = tmp_path / "workroom-build-of-somebody"
+    strange.mkdir()
+    link = tmp_path / "workroom-base-1.0-link"
+    link.symlink_to(strange)
+    with scratch.folder("build") as alive:
+        scratch.remove_folders()
+        assert alive.is_dir()
+    assert not dead.exists()
+    assert strange.is_dir()
+    assert link.is_symlink()
+
+
+class Engine:
+    """Stands for the `docker` commands of a build whose RStudio is `rstudio`."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, labels: dict[str, str]) -> None:
+        self.labels, self.builds, self.base = labels, [], []
+        monkeypatch.setattr(
+            image, "_inspect", lambda _: {"Id": "sha256:old", "Config": {"Labels": self.labels}}
+        )
+        monkeypatch.setattr(image, "_remove_containers", lambda: None)
+        monkeypatch.setattr(image, "ensure_base", lambda *_, fresh, **__: self.base.append(fresh))
+        monkeypatch.setattr(
+            image, "_docker_build", lambda _, words, **__: self.builds.append(words) or "id"
+        )
+        monkeypatch.setattr(image, "_label_and_tag", self._label)
+
+    def _label(self, _: str, __: str, content: str, attempt: str) -> str:
+        self.labels.update({image.CONTENT_LABEL: content, image.ATTEMPT_LABEL: attempt})
+        return "sha256:new"
+
+    def attempt(self) -> str:
+        [word] = [w for w in self.builds[-1] if w.startswith("RSTUDIO_ATTEMPT=")]
+        return word.partition("=")[2]
+
+
+def test_a_missing_rstudio_is_tried_again_only_when_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = Engine(monkeypatch, {})
+
+    def build(**more: bool) -> str:
+        return image.build_image(Settings(), progress=lambda _: None, log=tmp_path / "log", **more)
+
+    assert build() == "sha256:new"
+    assert engine.attempt() == ""
+    assert build() == "sha256:old", "up does not try each time"
+    assert build(retry=True) == "sha256:new"
+    assert (first := engine.attempt()) != ""
+    assert build(retry=True) == "sha256:new"
+    assert (second := engine.attempt()) not in ("", first)
+
+    engine.labels[image.RSTUDIO_LABEL] = "2026.1"
+    assert build(retry=True) == "sha256:old", "there is nothing to try for"
+    monkeypatch.setenv("PIP_INDEX_URL", "https://mirror.example.com/simple")
+    assert build() == "sha256:new"
+    assert engine.attempt() == second, "the layers that have RStudio are used again"
+    assert "--no-cache" not in engine.builds[-1]
+    assert build(fresh=True) == "sha256:new"
+    assert "--no-cache" in engine.builds[-1]
+    assert engine.base == [False] * 4 + [True]
 
 
 def test_certificates_named_by_the_variable_come_first(

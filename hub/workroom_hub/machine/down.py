@@ -10,12 +10,15 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from workroom_hub.errors import EngineError, HubError
-from workroom_hub.machine import engine, firewall, hub, network, processes, proxy
+from workroom_hub.machine import engine, firewall, hub, network, processes, proxy, scratch
 from workroom_hub.machine.hub import HubApi
-from workroom_hub.machine.network import LABEL, PROBE
+from workroom_hub.machine.network import INSTALLATION, LABEL, PROBE
+from workroom_hub.machine.scratch import BUILD_LABEL
+from workroom_hub.runtime import read_installation
 
 if TYPE_CHECKING:
     from docker import DockerClient
+    from docker.models.volumes import Volume
 
     from workroom_hub.machine.stack import Stack
 
@@ -30,6 +33,8 @@ _STATE = (
     "proxy",
     firewall.RULES_FILE,
     ".*.[0-9]*",
+    "installation",
+    # Last: whoever waits for it works in a folder of its own after that.
     "up.lock",
 )
 """What is ours in the state folder; anything else in it is left alone."""
@@ -79,7 +84,15 @@ def _stop_everything(stack: Stack, *, purge: bool) -> None:
         step.result = ", ".join(_clear(client, stack)) or "nothing left"
     if purge:
         with report.step("Homes") as step:
-            step.result = ", ".join(_purge(client, stack)) or "there were none"
+            ours, kept = homes(client, stack)
+            for volume in ours:
+                volume.remove(force=True)
+            step.result = f"{len(ours)} removed" if ours else "there were none"
+        if kept:
+            report.line(
+                "Kept, because another installation of the same instance name made them "
+                f"(remove one with docker volume rm NAME): {', '.join(kept)}"
+            )
     client.close()
     if os.geteuid() != 0 and (stack.home / firewall.RULES_FILE).exists():
         report.line("Rules that root has set stay; to remove them:")
@@ -138,6 +151,12 @@ def _clear(client: DockerClient, stack: Stack) -> list[str]:
                 all=True, filters={"label": f"{label}={instance}"}
             )
         ]
+        left += [
+            container
+            for container in client.containers.list(all=True, filters={"label": BUILD_LABEL})
+            # Users' containers have the label from their image, and empty.
+            if container.labels[BUILD_LABEL] and scratch.is_left_over(container.labels[BUILD_LABEL])
+        ]
         for container in left:
             try:
                 container.remove(force=True)
@@ -152,15 +171,37 @@ def _clear(client: DockerClient, stack: Stack) -> list[str]:
     return done
 
 
-def _purge(client: DockerClient, stack: Stack) -> list[str]:
-    done = []
+def homes(client: DockerClient, stack: Stack) -> tuple[list[Volume], list[str]]:
+    """Return the homes of this installation, and the names of others' with its instance name.
+
+    Two checkouts have the same instance name unless one was given another, so the name alone
+    says nothing of whose a home is.
+    """
+    installation = read_installation(stack.home)
+    ours, others = [], []
     for instance in stack.instances():
-        volumes = client.volumes.list(filters={"label": f"{LABEL}={instance}"})
-        for volume in volumes:
-            volume.remove(force=True)
-        if volumes:
-            done.append(f"{len(volumes)} home(s) removed")
-    return done
+        for volume in client.volumes.list(filters={"label": f"{LABEL}={instance}"}):
+            labels = volume.attrs.get("Labels") or {}
+            if labels.get(INSTALLATION) == installation:
+                ours.append(volume)
+            else:
+                others.append(str(volume.name))
+    return ours, sorted(others)
+
+
+def purge_question(stack: Stack) -> str:
+    """Return what `--purge` asks, with the number of homes that it would remove."""
+    if not stack.home.is_dir():
+        return "There is no state folder here, so nothing would be removed. Go on?"
+    try:
+        client = engine.connect()
+        count = len(homes(client, stack)[0])
+        client.close()
+    except EngineError:
+        what = "every account"
+    else:
+        what = f"{count} home{'' if count == 1 else 's'} and every account"
+    return f"This removes {what} of '{stack.settings.instance}' for ever. Go on?"
 
 
 def _remove_state(stack: Stack) -> None:

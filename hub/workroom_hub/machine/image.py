@@ -15,6 +15,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
+import uuid
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -23,6 +24,7 @@ from typing import IO, Any
 from urllib.parse import urlsplit
 
 from workroom_hub.errors import ConfigError, ImageError
+from workroom_hub.machine import scratch
 from workroom_hub.machine.image_base import ensure_base
 from workroom_hub.runtime import ImageFacts
 from workroom_hub.settings import Settings
@@ -30,6 +32,7 @@ from workroom_hub.settings import Settings
 CONTENT_LABEL = "io.workroom.content"
 RSTUDIO_LABEL = "io.workroom.rstudio"
 RSTUDIO_NOTE_LABEL = "io.workroom.rstudio-note"
+ATTEMPT_LABEL = "io.workroom.rstudio-attempt"
 SYSTEM_BUNDLES = (
     Path("/etc/ssl/certs/ca-certificates.crt"),  # Debian, Ubuntu
     Path("/etc/pki/tls/certs/ca-bundle.crt"),  # Fedora, Red Hat
@@ -42,7 +45,14 @@ NOT_BUILT_FROM = ("__pycache__", "*.pyc", "README*", ".*")
 LAST_LINES = 25
 
 
-def build_image(settings: Settings, *, progress: Callable[[str], None], log: Path) -> str:
+def build_image(
+    settings: Settings,
+    *,
+    progress: Callable[[str], None],
+    log: Path,
+    retry: bool = False,
+    fresh: bool = False,
+) -> str:
     """Build the notebook image, unless one of the same content is there already.
 
     Args:
@@ -50,6 +60,8 @@ def build_image(settings: Settings, *, progress: Callable[[str], None], log: Pat
             `RSTUDIO` and `CA_BUNDLE` override the last two.
         progress: Told each step as it begins, in a few words.
         log: File that gets the whole output.
+        retry: With RStudio `auto` and none in the image, try to get it again.
+        fresh: Build all of it anew, base image included, for the distribution's updates.
 
     Returns:
         Id of the image, `sha256:…`.
@@ -64,18 +76,27 @@ def build_image(settings: Settings, *, progress: Callable[[str], None], log: Pat
     content = content_hash(source, settings.build.base_image, rstudio, bundle)
     tag = settings.build.tag
     present = _inspect(tag)
-    if present and _labels(present).get(CONTENT_LABEL) == content:
+    labels = _labels(present) if present else {}
+    again = retry and rstudio == "auto" and not labels.get(RSTUDIO_LABEL)
+    if present and labels.get(CONTENT_LABEL) == content and not (again or fresh):
         return str(present["Id"])
 
+    scratch.remove_folders()
+    _remove_containers()
+    # The engine remembers the step that found no package, too; a new word makes it try. The word
+    # of the image in use stays, or the next build would take the remembered failure again.
+    attempt = uuid.uuid4().hex if again or fresh else labels.get(ATTEMPT_LABEL, "")
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("w") as output:
-        ensure_base(settings.build.base_image, progress=progress, output=output)
+        base = settings.build.base_image
+        ensure_base(base, progress=progress, output=output, fresh=fresh)
+        words = _build_words(base, rstudio, attempt)
+        if fresh:
+            words.append("--no-cache")
         with _context(source, bundle) as context:
-            built = _docker_build(
-                context, settings.build.base_image, rstudio, progress=progress, output=output
-            )
+            built = _docker_build(context, words, progress=progress, output=output)
         progress("labelling")
-        return _label_and_tag(built, tag, content)
+        return _label_and_tag(built, tag, content, attempt)
 
 
 def image_facts(ref: str) -> ImageFacts:
@@ -189,8 +210,9 @@ def _files(source: Path) -> list[Path]:
 @contextmanager
 def _context(source: Path, bundle: bytes) -> Iterator[Path]:
     """Lay out a build context of its own; modes do not depend on who checked the source out."""
-    with tempfile.TemporaryDirectory(prefix="workroom-build-") as folder:
-        context = Path(folder)
+    with scratch.folder("build") as folder:
+        context = folder / "context"
+        context.mkdir()
         for file in _files(source):
             target = context / file.relative_to(source)
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -214,25 +236,29 @@ def _link_or_copy(file: Path, target: Path) -> None:
         shutil.copyfile(file, target)
 
 
-def _docker_build(
-    context: Path, base: str, rstudio: str, *, progress: Callable[[str], None], output: IO[str]
-) -> str:
-    """Run `docker build` (BuildKit or classic, as the command offers); return the image's id."""
-    id_file = context.parent / f"{context.name}.id"
-    words = ["docker", "build", "--force-rm", "--iidfile", str(id_file)]
+def _build_words(base: str, rstudio: str, attempt: str) -> list[str]:
+    """Return the `docker build` command (BuildKit or classic, as it offers) without its context."""
+    words = ["docker", "build", "--force-rm"]
     words += ["--build-arg", f"BASE={base}", "--build-arg", f"RSTUDIO={rstudio}"]
+    words += ["--build-arg", f"RSTUDIO_ATTEMPT={attempt}"]
     proxies = {n: os.environ[n] for n in PROXY_VARIABLES if os.environ.get(n)}
     mirrors = {n: os.environ[n] for n in MIRROR_VARIABLES if os.environ.get(n)}
     for name in (*proxies, *mirrors):
         words += ["--build-arg", name]  # the value comes from the environment, not the command
     if any(_on_this_machine(url) for url in proxies.values()):
         words += ["--network", "host"]
+    return words
+
+
+def _docker_build(
+    context: Path, words: list[str], *, progress: Callable[[str], None], output: IO[str]
+) -> str:
+    """Run the build; return the image's id."""
+    id_file = context.parent / "id"
     progress("building (first time: a few minutes)")
-    try:
-        _run([*words, str(context)], progress=progress, output=output, what="The image's build")
-        return id_file.read_text().strip()
-    finally:
-        id_file.unlink(missing_ok=True)
+    command = [*words, "--iidfile", str(id_file), str(context)]
+    _run(command, progress=progress, output=output, what="The image's build")
+    return id_file.read_text().strip()
 
 
 def _on_this_machine(url: str) -> bool:
@@ -292,23 +318,34 @@ def _advice(last: list[str], log: str) -> str:
     return f"The whole output is in {log}. Try again: workroom build"
 
 
-def _label_and_tag(built: str, tag: str, content: str) -> str:
+def _label_and_tag(built: str, tag: str, content: str, attempt: str) -> str:
     """Give the finished image its labels and, only now, its tag; return its id.
 
     What the build found out (is RStudio in it?) is in two files of the image, and labels cannot
     be set from within a build.
     """
-    container = _docker("create", "--network", "none", built, "true").strip()
+    label = f"{scratch.BUILD_LABEL}={scratch.owner()}"
+    container = _docker("create", "--network", "none", "--label", label, built, "true").strip()
     try:
         rstudio = _file_of(container, "/opt/workroom/share/rstudio-version").strip()
         note = "" if rstudio else _file_of(container, "/opt/workroom/share/rstudio-note").strip()
         labels = {CONTENT_LABEL: content, RSTUDIO_LABEL: rstudio, RSTUDIO_NOTE_LABEL: note}
+        labels |= {ATTEMPT_LABEL: attempt, scratch.BUILD_LABEL: ""}
         changes = [f"LABEL {name}={_quoted(value)}" for name, value in labels.items()]
         changes.append('CMD ["workroom-start"]')  # the container above was made with another
         options = [word for change in changes for word in ("--change", change)]
         return _docker("commit", *options, container, tag).strip()
     finally:
         _docker("rm", "--force", container)
+
+
+def _remove_containers() -> None:
+    """Remove the containers of builds that were killed."""
+    shown = '{{.ID}} {{.Label "' + scratch.BUILD_LABEL + '"}}'
+    listed = _docker("ps", "-a", "--filter", f"label={scratch.BUILD_LABEL}", "--format", shown)
+    for container, _, made_by in (line.partition(" ") for line in listed.splitlines()):
+        if made_by and scratch.is_left_over(made_by):
+            _docker("rm", "--force", container)
 
 
 def _quoted(value: str) -> str:

@@ -9,15 +9,13 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
-import tempfile
 import threading
 from collections.abc import Callable
-from pathlib import Path
 from types import SimpleNamespace
 from typing import IO, cast
 
 from workroom_hub.errors import ImageError, MachineError
-from workroom_hub.machine import packages
+from workroom_hub.machine import packages, scratch
 from workroom_hub.machine.console import Step
 
 PULL_SILENCE = 25.0
@@ -34,25 +32,32 @@ LEFT_OUT = (
 CLEAN = 'cd "$1" && rm -rf var/lib/apt/lists/* var/cache/apt/* var/log/* var/cache/debconf/*-old'
 
 
-def ensure_base(ref: str, *, progress: Callable[[str], None], output: IO[str]) -> None:
+def ensure_base(
+    ref: str, *, progress: Callable[[str], None], output: IO[str], fresh: bool = False
+) -> None:
     """Have the base image in the engine.
 
     Args:
         ref: Its reference, such as `debian:bookworm-slim`.
         progress: Told each step as it begins.
         output: Gets the output of what is run.
+        fresh: Pull it or make it anew even if it is there; one that can be neither stays.
 
     Raises:
         ImageError: It is not there, cannot be pulled, and is not one that can be made.
     """
     words = ["docker", "image", "inspect", ref]
-    if subprocess.run(words, capture_output=True, check=False).returncode == 0:
+    present = subprocess.run(words, capture_output=True, check=False).returncode == 0
+    if present and not fresh:
         return
     progress(f"base image {ref}: asking its registry")
     reason = _pull(ref, output)
     if reason is None:
         return
     suite = _debian_suite(ref)
+    if suite is None and present:
+        progress(f"base image {ref}: kept as it is ({reason})")
+        return
     if suite is None:
         raise ImageError(
             f"The base image '{ref}' cannot be pulled: {reason}",
@@ -74,11 +79,16 @@ def _pull(ref: str, output: IO[str]) -> str | None:
     assert process.stdout is not None
     last = ""
     watch = _Watch(process, PULL_SILENCE)
-    for line in process.stdout:
-        watch.heard()
-        output.write(line)
-        last = line.strip() or last
-    watch.stop()
+    try:
+        for line in process.stdout:
+            watch.heard()
+            output.write(line)
+            last = line.strip() or last
+    except BaseException:
+        process.terminate()
+        raise
+    finally:
+        watch.stop()
     if process.wait() == 0:
         return None
     return f"its registry did not answer within {PULL_SILENCE:.0f} s" if watch.ended else last
@@ -133,8 +143,8 @@ def _install_mmdebstrap(ref: str, reason: str, progress: Callable[[str], None]) 
 
 def _make(ref: str, suite: str, output: IO[str]) -> None:
     """Make the base image; it gets its name in the last step only."""
-    with tempfile.TemporaryDirectory(prefix="workroom-base-") as folder:
-        archive = Path(folder) / "base.tar"
+    with scratch.folder("base") as folder:
+        archive = folder / "base.tar"
         words = ["mmdebstrap", "--variant=minbase", "--include=ca-certificates"]
         words += [f"--dpkgopt={line}" for line in LEFT_OUT]
         words += ['--aptopt=Acquire::Languages "none"', f"--customize-hook={CLEAN}"]

@@ -41,11 +41,21 @@ def facts(client: DockerClient, ref: str) -> ImageFacts | None:
     return image.image_facts(ref)
 
 
-def build(stack: Stack) -> str:
-    """Build the notebook image (quick when nothing changed); return its id."""
+def build(stack: Stack, *, retry: bool = False, fresh: bool = False) -> str:
+    """Build the notebook image (quick when nothing changed); return its id.
+
+    Args:
+        stack: The stack.
+        retry: Try again to get an RStudio that is missing.
+        fresh: Build everything anew.
+    """
     with stack.report.step(f"Image {stack.settings.build.tag}") as step:
         built = image.build_image(
-            stack.settings, progress=step.update, log=stack.home / "build.log"
+            stack.settings,
+            progress=step.update,
+            log=stack.home / "build.log",
+            retry=retry,
+            fresh=fresh,
         )
         step.result = built.removeprefix("sha256:")[:12]
     return built

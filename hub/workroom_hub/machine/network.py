@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 LABEL = "io.workroom.instance"
 HOME = "io.workroom.home"
 """Label of the network: state folder of the installation it belongs to."""
+INSTALLATION = "io.workroom.installation"
+"""Label of servers and homes: id of the installation that made them."""
 PROBE = "io.workroom.probe"
 """Label of `doctor`'s own containers, which are no one's server."""
 _ICC = "com.docker.network.bridge.enable_icc"

@@ -150,8 +150,7 @@ def _install(folder: Path, node: Path) -> None:
         try:
             # The kernel ends it with us, or it would go on filling a folder that `down` removes.
             done = subprocess.run(
-                ["setpriv", "--pdeathsig", "KILL"]
-                + [str(node), str(node.parents[1] / _NPM_SCRIPT), "ci", *_NPM],
+                [*_bound_to_us(), str(node), str(node.parents[1] / _NPM_SCRIPT), "ci", *_NPM],
                 cwd=partial,
                 env={**os.environ, "PATH": f"{node.parent}:{os.environ.get('PATH', '')}"},
                 stdin=subprocess.DEVNULL,
@@ -169,6 +168,11 @@ def _install(folder: Path, node: Path) -> None:
                 details="\n".join(output.splitlines()[-15:]),
             )
         partial.rename(folder)
+
+
+def _bound_to_us() -> list[str]:
+    """Return the words that have the kernel end a command with us, where they can be had."""
+    return ["setpriv", "--pdeathsig", "KILL"] if shutil.which("setpriv") else []
 
 
 def _lock_hash() -> str:

@@ -9,12 +9,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import workroom_hub
 from workroom_hub import config_file
 from workroom_hub.errors import MachineError
 from workroom_hub.machine.console import Reporter
-from workroom_hub.runtime import SECRETS, Runtime, read_secret, state_folder
+from workroom_hub.runtime import SECRETS, Runtime, read_installation, read_secret, state_folder
 from workroom_hub.settings import Settings
 
 
@@ -73,16 +74,20 @@ class Stack:
         return tuple(dict.fromkeys(names))
 
     def prepare_home(self) -> None:
-        """Make the state folder (mode 0700) and its secrets.
+        """Make the state folder's secrets and the installation's id; within `locked`.
 
         Raises:
             MachineError: It cannot be written.
         """
-        try:
-            self.home.mkdir(parents=True, exist_ok=True, mode=0o700)
-            self.home.chmod(0o700)
+        with self._writing():
             for name in SECRETS:
                 read_secret(self.home, name)
+            read_installation(self.home)
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
         except OSError as error:
             raise MachineError(
                 f"The state folder '{self.home}' cannot be written: {error.strerror}.",
@@ -91,20 +96,37 @@ class Stack:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Let only one `up` or `down` of this state folder work at a time."""
-        with (self.home / "up.lock").open("a+") as file:
+        """Let only one command work on this state folder at a time; it is made (mode 0700) first.
+
+        Raises:
+            MachineError: The folder cannot be written.
+        """
+        with self._writing():
+            file = self._lock()
+        with file:
+            yield
+
+    def _lock(self) -> IO[str]:
+        while True:
+            self.home.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self.home.chmod(0o700)
+            file = (self.home / "up.lock").open("a+")
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
+            except BlockingIOError:
                 file.seek(0)
                 other = file.read().strip() or "unknown"
                 self.report.line(f"Another workroom command works here (process {other}); waiting.")
                 fcntl.flock(file, fcntl.LOCK_EX)
-            file.seek(0)
-            file.truncate()
-            file.write(str(os.getpid()))
-            file.flush()
-            yield
+            with suppress(FileNotFoundError):
+                # The one before us may have removed the file with everything else.
+                if os.path.samestat(os.fstat(file.fileno()), (self.home / "up.lock").stat()):
+                    file.seek(0)
+                    file.truncate()
+                    file.write(str(os.getpid()))
+                    file.flush()
+                    return file
+            file.close()
 
 
 def fingerprint(*parts: str) -> str:

@@ -26,8 +26,8 @@ def up(stack: Stack) -> None:
     Raises:
         WorkroomError: A step failed; it names the step, the reason and the fix.
     """
-    stack.prepare_home()
     with stack.locked():
+        stack.prepare_home()
         runtime = _bring_up(stack)
         admin = first_admin(stack)
     welcome(stack, runtime, admin)
