@@ -20,7 +20,8 @@ die() { say "Error: $1" "To fix it: $2" >&2; exit 1; }
 wanted=$(cat pyproject.toml requirements/bootstrap.txt "$lock" infra/local/bootstrap.sh | cksum)
 wanted="$wanted $PWD"
 if [ -x $venv/bin/workroom ] && [ ! -e $venv/.unfinished ] &&
-   [ "$(cat "$stamp" 2>/dev/null)" = "$wanted" ]; then
+   [ "$(cat "$stamp" 2>/dev/null)" = "$wanted" ] &&
+   $venv/bin/python -c '' 2>/dev/null; then
     exit 0
 fi
 
