@@ -129,6 +129,7 @@ def _spawner(settings: Settings, runtime: Runtime, c: Config) -> None:
     spawner = c.LocalSpawner
     spawner.catalog = catalog(settings, runtime)
     spawner.instance = settings.instance
+    spawner.installation = runtime.installation
     spawner.network_name = runtime.network
     spawner.start_url = f"{hub_api_url(settings, runtime)}/workroom/start"
     spawner.start_deadline = settings.limits.start_timeout

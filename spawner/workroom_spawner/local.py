@@ -130,6 +130,7 @@ class LocalSpawner(WorkroomServer, DockerSpawner):  # type: ignore[misc]
             raise RuntimeError("choose() comes first")
         return ServerSpec(
             instance=self.instance,
+            installation=self.installation,
             user=self.user.name,
             server=self.name,
             profile=choice.profile.name,

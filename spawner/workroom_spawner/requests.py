@@ -22,6 +22,8 @@ class ServerSpec:
         gpu: Whole GPUs.
         pids: Limit of processes and threads.
         environment: Variables visible to whoever may inspect the container; never a secret.
+        installation: Id of the installation, by which its homes are told from those of another
+            one with the same `instance`.
         home_volume: Volume mounted at the home.
         shared_data: Folder of the machine mounted read-only at `/shared`, or "".
     """
@@ -39,17 +41,18 @@ class ServerSpec:
     pids: int
     network: str
     home_volume: str
+    installation: str = ""
     shared_data: str = ""
     dns: tuple[str, ...] = ()
     environment: dict[str, str] = field(default_factory=dict)
 
 
-def labels(instance: str, user: str, server: str = "") -> dict[str, str]:
+def labels(spec: ServerSpec) -> dict[str, str]:
     """Return the labels by which a container or volume is known to be ours, and whose."""
     return {
-        f"{LABEL}.instance": instance,
-        f"{LABEL}.user": user,
-        f"{LABEL}.server": server,
+        f"{LABEL}.instance": spec.instance,
+        f"{LABEL}.installation": spec.installation,
+        f"{LABEL}.user": spec.user,
     }
 
 
@@ -82,7 +85,8 @@ def container_request(spec: ServerSpec) -> dict[str, Any]:
         "user": f"{UID}:{UID}",
         "environment": dict(spec.environment),
         "labels": {
-            **labels(spec.instance, spec.user, spec.server),
+            **labels(spec),
+            f"{LABEL}.server": spec.server,
             f"{LABEL}.profile": spec.profile,
         },
         "host_config": host,
@@ -96,7 +100,7 @@ def _mounts(spec: ServerSpec) -> list[dict[str, Any]]:
             "Type": "volume",
             "Source": spec.home_volume,
             "Target": HOME,
-            "VolumeOptions": {"Labels": labels(spec.instance, spec.user)},
+            "VolumeOptions": {"Labels": labels(spec)},
         }
     ]
     if spec.shared_data:

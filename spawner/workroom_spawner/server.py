@@ -30,6 +30,9 @@ class WorkroomServer(_Mixed):  # type: ignore[misc]
     instance = Unicode(
         "workroom", help="Prefix of everything this installation makes. Example: `workroom`."
     ).tag(config=True)
+    installation = Unicode(
+        help="Id of this installation, a label of all it makes. Example: 32 hexadecimal digits."
+    ).tag(config=True)
     start_url = Unicode(
         help="Where containers swap their start code. Example: `http://172.30.0.1:8081/hub/api/workroom/start`."
     ).tag(config=True)

@@ -6,6 +6,7 @@ from workroom_spawner.requests import ServerSpec, container_request
 
 SPEC = ServerSpec(
     instance="workroom",
+    installation="1d",
     user="ada@example.com",
     server="gpu",
     profile="large",
@@ -28,8 +29,8 @@ HOME = {
     "VolumeOptions": {
         "Labels": {
             "io.workroom.instance": "workroom",
+            "io.workroom.installation": "1d",
             "io.workroom.user": "ada@example.com",
-            "io.workroom.server": "",
         }
     },
 }
@@ -44,6 +45,7 @@ def test_plain_server() -> None:
         "environment": {"WORKROOM_START_URL": "http://g/start", "WORKROOM_START_CODE": "code"},
         "labels": {
             "io.workroom.instance": "workroom",
+            "io.workroom.installation": "1d",
             "io.workroom.user": "ada@example.com",
             "io.workroom.server": "gpu",
             "io.workroom.profile": "large",
