@@ -116,13 +116,16 @@ def derived(engine: docker.DockerClient, instance: str, notebook: str, folder: P
 @pytest.fixture(scope="session")
 def bring_up(
     engine: docker.DockerClient, notebook_image: str, tmp_path_factory: pytest.TempPathFactory
-) -> Callable[[dict[str, Any]], Iterator[Installation]]:
-    """Return what brings an installation up, yields it and removes every trace of it."""
+) -> Callable[..., Iterator[Installation]]:
+    """Return what brings an installation up, yields it and removes every trace of it.
 
-    def bring(given: dict[str, Any]) -> Iterator[Installation]:
+    Its words are environment variables of the installation's commands.
+    """
+
+    def bring(given: dict[str, Any], **variables: str) -> Iterator[Installation]:
         folder = tmp_path_factory.mktemp(given["instance"])
         tags = derived(engine, given["instance"], notebook_image, folder)
-        installation = Installation(folder / "home", given, engine)
+        installation = Installation(folder / "home", given, engine, variables=variables)
         try:
             installation.up()
             yield installation
@@ -131,18 +134,34 @@ def bring_up(
             for tag in tags:
                 with suppress(ImageNotFound):
                     engine.images.remove(tag)
-        assert installation.containers() == []
-        assert not installation.home.exists()
+        assert installation.traces() == []
 
     return bring
 
 
 @pytest.fixture(scope="session", params=["path", "subdomain"])
 def installation(
-    request: pytest.FixtureRequest, bring_up: Callable[[dict[str, Any]], Iterator[Installation]]
+    request: pytest.FixtureRequest, bring_up: Callable[..., Iterator[Installation]]
 ) -> Iterator[Installation]:
     """One installation for all tests of a mode, with the users ada (admin), bob and carol."""
     for running in bring_up(settings(f"e2e-{request.param}", request.param, 8300)):
+        for name in ("bob", "carol"):
+            running.add_user(name)
+        yield running
+
+
+@pytest.fixture(scope="session")
+def nap(bring_up: Callable[..., Iterator[Installation]]) -> Iterator[Installation]:
+    """One more installation, with short times and small limits, and the same users."""
+    given = settings(
+        "e2e-nap",
+        "path",
+        8400,
+        # The culler looks when a test runs it, and once as it starts.
+        idle={"stop_after": "9s", "check_every": "1h"},
+        limits={"start_timeout": "10s", "pids": 200},
+    )
+    for running in bring_up(given):
         for name in ("bob", "carol"):
             running.add_user(name)
         yield running
