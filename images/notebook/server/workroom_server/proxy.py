@@ -82,28 +82,47 @@ class ServersWithoutRStudio(ServersInfoHandler):
         super().initialize(server_processes=[*configured.values(), *processes])
 
 
+# In the look of the hub's pages, and whole in itself: nothing else is asked for.
 PAGE = """<!doctype html>
 <html lang="en">
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<link rel="icon" href="data:,">
 <title>RStudio is not installed</title>
 <style>
-  body {{ font: 16px/1.6 system-ui, sans-serif; color: #1f2933; background: #fff;
-         max-width: 40rem; margin: 12vh auto; padding: 0 1.5rem; }}
-  h1 {{ font-size: 1.6rem; }}
-  .note {{ border-left: 4px solid #d69e2e; padding: .5rem 1rem; background: #fffbeb;
-          white-space: pre-line; }}
-  a {{ color: #1d4ed8; }}
+  :root {{ --bg: #f5f5f1; --surface: #fff; --text: #1b1f27; --muted: #565e6c; --line: #dbdbd3;
+          --accent: #3450dc; --on-accent: #fff; --warn: #fbf0d9; --code: #ecece6; }}
   @media (prefers-color-scheme: dark) {{
-    body {{ color: #e5e7eb; background: #111827; }}
-    .note {{ background: #292111; }}
-    a {{ color: #93c5fd; }}
+    :root {{ --bg: #111318; --surface: #1a1d24; --text: #e9ebf0; --muted: #a6aebb; --line: #333844;
+            --accent: #97aaff; --on-accent: #10142a; --warn: #382b12; --code: #252932; }}
   }}
+  * {{ box-sizing: border-box; margin: 0; }}
+  body {{ background: var(--bg); color: var(--text); font: 16px/1.5 system-ui, sans-serif; }}
+  header {{ border-bottom: 1px solid var(--line); background: var(--surface); }}
+  header div {{ display: flex; gap: .6rem; align-items: center; max-width: 68rem; margin: auto;
+               min-height: 3.75rem; padding: 0 1.25rem; font-weight: 680; }}
+  main {{ display: grid; gap: 1.25rem; max-width: 42rem; margin: auto; padding: 2.25rem 1.25rem; }}
+  h1 {{ font-size: 1.75rem; line-height: 1.2; letter-spacing: -.02em; }}
+  code {{ padding: .1rem .35rem; border-radius: 5px; background: var(--code); }}
+  .note {{ padding: .9rem 1.1rem; border-radius: 12px; background: var(--warn);
+          white-space: pre-line; overflow-wrap: anywhere; }}
+  .muted {{ color: var(--muted); }}
+  .btn {{ justify-self: start; padding: .6rem 1.15rem; border-radius: 10px;
+         background: var(--accent); color: var(--on-accent); font-weight: 600;
+         text-decoration: none; }}
+  :focus-visible {{ outline: 3px solid var(--accent); outline-offset: 2px; }}
 </style>
+<header><div><svg viewBox="0 0 32 32" width="28" height="28" aria-hidden="true"><rect
+  width="32" height="32" rx="8" fill="#3450dc"/><path d="M7 10.5l3.6 11.5h1.3L16 12.4 20.1 22h1.3L25
+  10.5" fill="none" stroke="#fff" stroke-width="2.7" stroke-linecap="round"
+  stroke-linejoin="round"/></svg>Workroom</div></header>
+<main>
 <h1>RStudio is not in this image</h1>
 <p>R itself is: open an R notebook, or type <code>R</code> in a terminal.</p>
 <p class="note">{note}</p>
-<p>That is a job for whoever runs this platform; send them this page.</p>
-<p><a href="{lab}">Back to JupyterLab</a></p>
+<p class="muted">Adding it is a job for whoever runs this platform; send them this page.</p>
+<a class="btn" href="{lab}">Back to JupyterLab</a>
+</main>
 </html>
 """
