@@ -235,9 +235,9 @@ class OidcAuthenticator(UserNames, GenericOAuthenticator):  # type: ignore[misc]
             )
             raise web.HTTPError(
                 403,
-                f"The user '{model['name']}' was here before {self.login_service}, and an admin has "
-                "to say that it is you. Ask your platform engineer (auth.oidc.adopt_existing in "
-                "workroom.yaml).",
+                f"The user '{model['name']}' was here before {self.login_service}, and an admin "
+                "has to say that it is you. Ask your platform engineer "
+                "(auth.oidc.adopt_existing in workroom.yaml).",
             )
         if "sub" in owner and owner != model["user_info"]:
             self.log.error(
