@@ -8,7 +8,6 @@ Environment variables override single fields (`OVERRIDES`) and are checked like 
 
 from __future__ import annotations
 
-import ipaddress
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,6 +19,12 @@ from workroom_hub.config_problems import Problem, dotted, problems_of, size
 from workroom_hub.config_source import OVERRIDES, Path_, Source, override, read
 from workroom_hub.errors import ConfigError
 from workroom_hub.settings import Settings
+
+_PATHS: tuple[Path_, ...] = (
+    ("homes", "shared_data"),
+    ("auth", "oidc", "client_secret_file"),
+    ("build", "ca_bundle"),
+)
 
 __all__ = ["OVERRIDES", "check_against_machine", "config_path", "load"]
 
@@ -58,6 +63,8 @@ def load(path: Path | None = None, environment: Mapping[str, str] | None = None)
     found = config_path(path)
     source = read(found) if found else Source("defaults")
     override(source, os.environ if environment is None else environment)
+    if found:
+        _resolve_paths(source, found.parent)
     problems = _repeated_names(source)
     try:
         settings = Settings.model_validate(source.data)
@@ -69,6 +76,22 @@ def load(path: Path | None = None, environment: Mapping[str, str] | None = None)
     if problems:
         _fail(problems, None)
     return settings
+
+
+def _resolve_paths(source: Source, folder: Path) -> None:
+    """Take relative paths of the file from its own folder, whoever reads it from wherever.
+
+    Those of environment variables are from where the command was typed.
+    """
+    for at in _PATHS:
+        section: Any = source.data
+        for part in at[:-1]:
+            section = section.get(part) if isinstance(section, dict) else None
+        value = section.get(at[-1]) if isinstance(section, dict) else None
+        if not isinstance(value, str) or not value or value in ("auto", "none"):
+            continue
+        base = Path.cwd() if at in source.variables else folder
+        section[at[-1]] = str(base / Path(value).expanduser())
 
 
 def check_against_machine(
@@ -179,23 +202,8 @@ def _repeated_names(source: Source) -> list[Problem]:
 
 
 def _addresses(source: Source, settings: Settings) -> list[Problem]:
-    """Find address ranges that are none, and ports that are given twice."""
+    """Find ports that are given twice."""
     problems = []
-    subnet = settings.local.subnet
-    if subnet is not None:
-        try:
-            roomy = ipaddress.IPv4Network(subnet).prefixlen <= 28
-        except ValueError:
-            roomy = False
-        if not roomy:
-            problems.append(
-                Problem(
-                    source.where(("local", "subnet")),
-                    "local.subnet",
-                    f"'{subnet}' is not an IPv4 range of 16 addresses or more.",
-                    "Write one such as 172.30.0.0/16.",
-                )
-            )
     ports: dict[int, Path_] = {}
     for at, port in (
         (("web", "port"), settings.web.port),

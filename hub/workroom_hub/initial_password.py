@@ -39,5 +39,5 @@ def load_initial_password(home: Path | None = None) -> tuple[str, str] | None:
 def forget_initial_password(name: str, home: Path | None = None) -> None:
     """Remove the saved password if it is the one of `name`: it is no longer true."""
     saved = load_initial_password(home)
-    if saved and saved[0] == name:
+    if saved and saved[0].lower() == name.lower():
         ((home or state_folder()) / "initial-password").unlink(missing_ok=True)

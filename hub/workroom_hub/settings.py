@@ -17,8 +17,11 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    field_validator,
     model_validator,
 )
+
+from workroom_hub import checks
 
 _SLUG = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,30}[a-z0-9])?")
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?", re.IGNORECASE)
@@ -132,6 +135,7 @@ class Oidc(_Section):
         default_factory=list, description="Groups whose members are admins."
     )
     allow_all: bool = Field(False, description="Let every account of the provider log in.")
+    _check_issuer = field_validator("issuer")(checks.issuer)
     adopt_existing: bool = Field(
         False,
         description="Give a user who was here before the provider to its first account of that name.",
@@ -153,6 +157,8 @@ class Auth(_Section):
     )
     oidc: Oidc | None = Field(None, description="The provider, with kind `oidc`.")
 
+    _check_first_admin = field_validator("first_admin")(checks.user_name)
+
     @model_validator(mode="after")
     def _oidc_given(self) -> Auth:
         if self.kind == "oidc" and self.oidc is None:
@@ -171,6 +177,7 @@ class Image(_Section):
     )
     title: str = Field(min_length=1, max_length=60, description="What the card says.")
     description: str = Field("", max_length=200, description="One line below the title.")
+    _check_ref = field_validator("ref")(checks.image_reference)
 
 
 class Profile(_Section):
@@ -243,6 +250,12 @@ class Local(_Section):
     dns: list[str] = Field(
         default_factory=list, description="Name servers for containers; default: this machine's."
     )
+    _check_dns = field_validator("dns")(lambda servers: [checks.name_server(s) for s in servers])
+
+    @field_validator("subnet")
+    @classmethod
+    def _check_subnet(cls, value: str | None) -> str | None:
+        return value if value is None else checks.subnet(value)
 
 
 class Build(_Section):
@@ -263,6 +276,8 @@ class Build(_Section):
         "auto",
         description="CA certificates for the build and the containers. `auto`: the ones this machine trusts. `CA_BUNDLE` overrides it.",
     )
+    _check_tag = field_validator("tag")(checks.image_tag)
+    _check_base_image = field_validator("base_image")(checks.image_reference)
 
 
 def _default_images() -> list[Image]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from workroom_hub import config_file
+from workroom_hub import checks, config_file
 from workroom_hub.errors import ConfigError
 from workroom_hub.settings import Settings, offered_profiles
 
@@ -93,7 +93,10 @@ def test_a_wrong_override_names_the_variable(write) -> None:
         ("instance: Bad_Name\n", "instance: 'Bad_Name' is not valid: use 1 to 32 lower-case"),
         ("profiles: []\n", "workroom.yaml:1: profiles: it is empty."),
         ("profiles: 3\n", "profiles: '3' is not a list."),
-        ("local: {subnet: here}\n", "workroom.yaml:1: local.subnet: 'here' is not an IPv4 range"),
+        (
+            "local: {subnet: here}\n",
+            "workroom.yaml:1: local.subnet: 'here' is not valid: it is not an",
+        ),
         ("local: {subnet: 10.0.0.0/30}\n", "is not an IPv4 range of 16 addresses or more"),
         ("web: {port: 8001}\n", "workroom.yaml:1: web.proxy_api_port: 8001 is web.port too."),
         ("idle: {stop_after: soon}\n", "idle.stop_after: 'soon' is not valid: write a time"),
@@ -177,3 +180,96 @@ def test_default_profiles_that_do_not_fit_are_just_not_offered(write) -> None:
 def test_a_tiny_machine_gets_the_first_profile_cut_down() -> None:
     [profile] = offered_profiles(Settings(), 1, GIB)
     assert (profile.name, profile.cpu, profile.memory) == ("small", 1, GIB)
+
+
+def test_paths_are_taken_from_the_files_own_folder(write, tmp_path, monkeypatch) -> None:
+    write(
+        "homes: {shared_data: data}\nbuild: {ca_bundle: ca.pem}\n"
+        "auth: {kind: oidc, oidc: {issuer: 'https://id.example.com', client_id: w,"
+        " client_secret_file: secret}}\n"
+    )
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    settings = config_file.load(tmp_path / "workroom.yaml", environment={})
+    assert settings.homes.shared_data == tmp_path / "data"
+    assert settings.build.ca_bundle == tmp_path / "ca.pem"
+    assert settings.auth.oidc is not None
+    assert settings.auth.oidc.client_secret_file == tmp_path / "secret"
+    typed = config_file.load(tmp_path / "workroom.yaml", environment={"CA_BUNDLE": "mine.pem"})
+    assert typed.build.ca_bundle == elsewhere / "mine.pem"
+    auto = config_file.load(tmp_path / "workroom.yaml", environment={"CA_BUNDLE": "auto"})
+    assert auto.build.ca_bundle == "auto"
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("local: {subnet: 127.0.0.0/16}", "local.subnet: '127.0.0.0/16' is not valid: loopback"),
+        ("local: {subnet: 169.254.0.0/16}", "link-local"),
+        ("local: {subnet: 239.0.0.0/16}", "multicast"),
+        ("local: {dns: [10.0.0.2, ns.example.com]}", "written as an IP address"),
+        ("local: {dns: [127.0.0.53]}", "a container cannot ask"),
+        ("auth: {first_admin: a/b c}", "auth.first_admin: 'a/b c' is not valid: a user name"),
+        ("auth: {first_admin: ..}", "more than dots"),
+        ("build: {tag: Work Room}", "build.tag: 'Work Room' is not valid: an image is written"),
+        ("build: {tag: 'a@sha256:" + "0" * 64 + "'}", "not a digest"),
+        ("build: {base_image: 'debian:'}", "build.base_image: 'debian:' is not valid"),
+        ("images: [{name: a, title: A, ref: 'x y'}]", "images[0].ref: 'x y' is not valid"),
+    ],
+)
+def test_values_that_cannot_work_are_refused_with_a_sentence(write, text, words) -> None:
+    write(text + "\n")
+    assert words in refused()
+
+
+@pytest.mark.parametrize(
+    "issuer", ["id.example.com", "http://id.example.com", "https://", "https://id.example.com/?a=b"]
+)
+def test_an_issuer_is_an_https_url(write, issuer) -> None:
+    write(
+        f"auth: {{kind: oidc, oidc: {{issuer: '{issuer}', client_id: w, client_secret_file: s}}}}\n"
+    )
+    assert "auth.oidc.issuer: " in refused()
+
+
+@pytest.mark.parametrize(
+    "ref",
+    [
+        "debian:bookworm-slim",
+        "registry.example.com:5000/team/note_book:1.2",
+        "localhost:5000/x",
+        "workroom/notebook@sha256:" + "a" * 64,
+    ],
+)
+def test_references_of_images_that_engines_take(ref) -> None:
+    assert checks.image_reference(ref) == ref
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "Ada",
+        "\u00c5sa",
+        "A\u030asa",
+        "a/b",
+        " a",
+        ".",
+        "%2e%2E",
+        "a b",
+        "a\nb",
+        "x" * 201,
+        "",
+        "\u212a",
+    ],
+)
+def test_the_first_admins_name_follows_the_log_ins_rules(name) -> None:
+    from workroom_hub.user_names import UserNames
+
+    rules = UserNames()
+    wanted = rules.normalize_username(name)
+    if rules.validate_username(wanted):
+        assert checks.user_name(name) == wanted
+    else:
+        with pytest.raises(ValueError, match="a user name has"):
+            checks.user_name(name)
