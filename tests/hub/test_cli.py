@@ -80,7 +80,7 @@ def test_doctor_without_an_engine_fails_and_names_the_fix(workroom) -> None:
     done = workroom("doctor", **NO_ENGINE)
     assert done.returncode == 1
     assert "failed  Docker engine: No Docker engine answers" in done.stdout
-    assert "→ Start it: " in done.stdout or "→ sudo apt-get" in done.stdout
+    assert "→ DOCKER_HOST names that engine." in done.stdout
     assert "Traceback" not in done.stderr
 
 
@@ -113,6 +113,28 @@ def test_up_refuses_a_remote_engine(workroom) -> None:
     done = workroom("up", DOCKER_HOST="tcp://10.0.0.1:2375")
     assert done.returncode == 1
     assert "DOCKER_HOST is 'tcp://10.0.0.1:2375', which is not an engine of this" in done.stderr
+
+
+def test_ended_by_sigterm_a_command_takes_its_way_out(tmp_path) -> None:
+    script = (
+        "import sys; from workroom_hub import cli\n"
+        "@cli.app.command()\n"
+        "def wait() -> None:\n"
+        "    import time\n"
+        "    try:\n"
+        "        print('waiting', flush=True); time.sleep(60)\n"
+        "    finally:\n"
+        "        print('cleaned up')\n"
+        "sys.argv = ['workroom', 'wait']; cli.main()"
+    )
+    child = subprocess.Popen(
+        [sys.executable, "-c", script], cwd=tmp_path, stdout=subprocess.PIPE, text=True
+    )
+    assert child.stdout is not None
+    assert child.stdout.readline() == "waiting\n"
+    child.terminate()
+    assert child.stdout.read() == "cleaned up\n"
+    assert child.wait(10) == 143
 
 
 def test_status_is_true_when_nothing_runs(workroom) -> None:

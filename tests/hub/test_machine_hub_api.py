@@ -203,6 +203,23 @@ def test_up_again_shows_the_password_while_it_is_the_generated_one(
     assert up.first_admin(stack) == ("admin", "from-the-first-try")
 
 
+def test_a_saved_name_that_was_corrected_since_is_forgotten(hub: FakeHub, stack: Stack) -> None:
+    save_initial_password("adm in/", "from-the-first-try", stack.home)
+    hub.answer = lambda method, *_: (200, []) if method == "GET" else (201, {})
+    name, password = up.first_admin(stack) or ("", "")
+    assert name == "admin"
+    assert password != "from-the-first-try"
+    assert load_initial_password(stack.home) == ("admin", password)
+
+
+def test_a_saved_name_that_has_an_account_stays(hub: FakeHub, stack: Stack) -> None:
+    save_initial_password("ada", "from-the-first-try", stack.home)
+    hub.answer = lambda method, *_: (
+        (200, [{"name": "ada"}]) if method == "GET" else (409, {"message": "There is one."})
+    )
+    assert up.first_admin(stack) == ("ada", "from-the-first-try")
+
+
 def test_where_there_are_users_no_admin_is_made(hub: FakeHub, stack: Stack) -> None:
     hub.answer = lambda *_: (200, [{"name": "ann"}])
     assert up.first_admin(stack) is None

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import os
+import pwd
 import socket
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from workroom_hub.errors import PortTaken
-from workroom_hub.machine import firewall, network, ports, processes, proxy, status
+from workroom_hub.machine import doctor, down, firewall, network, ports, processes, proxy, status
 from workroom_hub.machine.console import Reporter
 from workroom_hub.machine.network import UsersNetwork
 from workroom_hub.machine.stack import Stack
-from workroom_hub.runtime import read_secret, renew_secret
+from workroom_hub.runtime import read_installation, read_secret, renew_secret
 from workroom_hub.settings import Settings
 
 USERS = UsersNetwork("workroom-users", "wr-workroom", "172.30.0.1")
@@ -49,10 +51,32 @@ def test_only_own_addresses_count_as_local_name_servers() -> None:
     assert firewall.local_dns(["127.0.0.53", "192.0.2.77", "not an address", "::1"]) == ()
 
 
-def test_without_root_the_command_to_run_is_complete(tmp_path: Path) -> None:
+def test_rules_are_in_force_only_if_each_is_there() -> None:
     wanted = firewall.rules("workroom", USERS, 8081)
+    listed = """-N WORKROOM-workroom
+-A WORKROOM-workroom -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
+-A WORKROOM-workroom -d 172.30.0.1/32 -p tcp -m tcp --dport 8081 -j ACCEPT
+-A WORKROOM-workroom -j REJECT --reject-with icmp-port-unreachable
+"""
+    assert firewall.same_rules(listed, wanted.chain, wanted.ipv4)
+    wider = listed.replace("-d 172.30.0.1/32 -p tcp -m tcp --dport 8081 ", "")
+    assert not firewall.same_rules(wider, wanted.chain, wanted.ipv4)
+    assert not firewall.same_rules(listed.replace("8081", "8082"), wanted.chain, wanted.ipv4)
+    assert not firewall.same_rules("", wanted.chain, wanted.ipv4)
+
+
+def test_without_root_the_command_to_run_is_complete(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(firewall, "_kernel_has_ipv6", lambda: True)
+    wanted = firewall.rules("workroom", USERS, 8081)
+    tmp_path = tmp_path / "our state"
+    tmp_path.mkdir()
     command = firewall.manual_command(wanted, tmp_path)
-    assert f"sudo iptables-restore --noflush {tmp_path}/firewall.v4" in command
+    assert f"sudo iptables-restore --noflush '{tmp_path}/firewall.v4'" in command
+    assert f"sudo ip6tables-restore --noflush '{tmp_path}/firewall.v6'" in command
+    assert "sudo ip6tables -I INPUT -i wr-workroom -j WORKROOM-workroom" in command
+    assert "-j REJECT" in (tmp_path / "firewall.v6").read_text()
     assert "sudo iptables -I INPUT -i wr-workroom -j WORKROOM-workroom" in command
     assert "sudo iptables -I DOCKER-USER -i wr-workroom -d 169.254.0.0/16 -j DROP" in command
     lines = (tmp_path / "firewall.v4").read_text().splitlines()
@@ -63,7 +87,10 @@ def test_without_root_the_command_to_run_is_complete(tmp_path: Path) -> None:
     ]
 
 
-def test_without_root_the_command_that_removes_them_names_all_of_it() -> None:
+def test_without_root_the_command_that_removes_them_names_all_of_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(firewall, "_kernel_has_ipv6", lambda: True)
     command = firewall.manual_removal("workroom", "wr-workroom")
     for piece in (
         "-D INPUT -i wr-workroom -j WORKROOM-workroom",
@@ -72,6 +99,23 @@ def test_without_root_the_command_that_removes_them_names_all_of_it() -> None:
         "-D DOCKER-USER -i wr-workroom -d 169.254.0.0/16 -j DROP",
     ):
         assert f"sudo iptables {piece}" in command
+        assert f"sudo ip6tables {piece}" in command or "DOCKER-USER" in piece
+
+
+# -- doctor --------------------------------------------------------------------------
+
+
+def test_an_account_with_the_containers_number_is_a_failure(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(doctor, "UID", os.geteuid())
+    name = pwd.getpwuid(os.geteuid()).pw_name
+    check = doctor.containers_user()
+    assert check.state == "failed"
+    assert f"'{name}'" in check.message
+    assert f"sudo usermod -u NUMBER {name}" in check.fix
+    monkeypatch.setattr(doctor, "UID", 59998)
+    assert doctor.containers_user().state == "ok"
 
 
 # -- names ---------------------------------------------------------------------------
@@ -155,6 +199,35 @@ def test_processes_inherit_no_hub_of_somebody_else(tmp_path: Path, monkeypatch: 
     env = stack(tmp_path).environment
     assert env["WORKROOM_HOME"] == str(tmp_path)
     assert not {"JUPYTERHUB_API_TOKEN", "CONFIGPROXY_AUTH_TOKEN", "WORKROOM_CONFIG"} & set(env)
+
+
+# -- purge ---------------------------------------------------------------------------
+
+
+def test_purge_takes_the_homes_of_this_installation_only(tmp_path: Path) -> None:
+    labels = {"io.workroom.instance": "workroom", "io.workroom.installation": ""}
+    ours = {**labels, "io.workroom.installation": read_installation(tmp_path)}
+
+    class Volumes:
+        def list(self, filters: dict[str, str]) -> list[Any]:
+            assert filters == {"label": "io.workroom.instance=workroom"}
+            return [
+                SimpleNamespace(name="theirs", attrs={"Labels": {**labels, "x": "y"}}),
+                SimpleNamespace(name="ours", attrs={"Labels": ours}),
+                SimpleNamespace(name="of-no-one", attrs={"Labels": None}),
+            ]
+
+    client: Any = SimpleNamespace(volumes=Volumes())
+    found, kept = down.homes(client, stack(tmp_path))
+    assert [volume.name for volume in found] == ["ours"]
+    assert kept == ["of-no-one", "theirs"]
+
+
+def test_the_installation_keeps_its_id(tmp_path: Path) -> None:
+    first = read_installation(tmp_path)
+    assert len(first) == 32
+    assert read_installation(tmp_path) == first
+    assert read_installation(tmp_path / "other") != first
 
 
 # -- ports ---------------------------------------------------------------------------

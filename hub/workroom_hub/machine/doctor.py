@@ -11,6 +11,7 @@ engine's client, the users' network) is handed to it, and it says so when that i
 from __future__ import annotations
 
 import os
+import pwd
 import ssl
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -24,7 +25,8 @@ from workroom_hub.machine.console import Reporter, human_bytes
 from workroom_hub.machine.hub import HubApi
 from workroom_hub.machine.stack import Stack
 from workroom_hub.runtime import state_folder
-from workroom_hub.settings import Settings, offered_profiles
+from workroom_hub.settings import Oidc, Settings, offered_profiles
+from workroom_spawner.requests import UID
 
 if TYPE_CHECKING:
     from docker import DockerClient
@@ -79,6 +81,9 @@ def run(seen: Callable[[Check], None] | None = None) -> list[Check]:
     add(_disk("disk of the state folder", str(_existing(stack.home))))
     add(_memory())
     add(_ca_bundle(stack.settings))
+    add(containers_user())
+    if stack.settings.auth.oidc:
+        add(_oidc(stack.settings.auth.oidc))
     add(_proxy(stack))
     add(_hub(stack))
     if client is not None:
@@ -222,6 +227,35 @@ def _ca_bundle(settings: Settings) -> Check:
     return Check("CA certificates", "ok", str(bundle))
 
 
+def containers_user() -> Check:
+    """Check that no account of this machine has the number of the containers' user.
+
+    Whoever has it owns the containers' processes and everybody's home.
+    """
+    name = "the containers' user"
+    try:
+        account = pwd.getpwuid(UID).pw_name
+    except KeyError:
+        return Check(name, "ok", f"uid {UID} is nobody on this machine")
+    return Check(
+        name,
+        "failed",
+        f"the account '{account}' of this machine has the uid {UID}, which is the containers': "
+        "it may stop them and read every home",
+        f"Give it another number: sudo usermod -u NUMBER {account}   (then chown its files)",
+    )
+
+
+def _oidc(oidc: Oidc) -> Check:
+    from workroom_hub.oidc_provider import check_provider
+
+    name = "company log-in"
+    problem = check_provider(oidc.issuer, oidc.client_secret_file)
+    if problem:
+        return Check(name, "failed", "nobody can log in", problem)
+    return Check(name, "ok", f"{oidc.issuer} answers")
+
+
 def _proxy(stack: Stack) -> Check:
     web = stack.settings.web
     return _process(
@@ -320,7 +354,14 @@ def _reach(stack: Stack, seen: probe.Seen) -> Check:
             "Another firewall (ufw, firewalld) may block it: allow that port on "
             f"{network.bridge_name(stack.settings.instance)}.",
         )
-    return Check(name, "ok", "only the hub's port answers")
+    hub_port = stack.settings.local.hub_port
+    return Check(
+        name,
+        "ok",
+        f"port {hub_port} (the hub) answers; {seen.tried} others were tried and do not"
+        if seen.hub
+        else f"{seen.tried} ports were tried and do not answer (the hub does not run)",
+    )
 
 
 def _dns(seen: probe.Seen) -> Check:

@@ -32,6 +32,7 @@ _STATE = (
     "secrets",
     "proxy",
     firewall.RULES_FILE,
+    firewall.RULES_FILE_V6,
     ".*.[0-9]*",
     "installation",
     # Last: whoever waits for it works in a folder of its own after that.

@@ -51,9 +51,13 @@ def connect(*, timeout: int = 60) -> DockerClient:
                 f"Run once: sudo usermod -aG docker {os.environ.get('USER', '$USER')}\n"
                 "then log in again.",
             ) from error
-        raise EngineError(
-            f"No Docker engine answers at {host}.", f"Start it: {start_command()}"
-        ) from error
+        fix = f"Start it: {start_command()}"
+        if os.environ.get("DOCKER_HOST"):
+            fix = (
+                "DOCKER_HOST names that engine. Start the one that belongs to it, or unset "
+                "DOCKER_HOST to use this machine's own."
+            )
+        raise EngineError(f"No Docker engine answers at {host}.", fix) from error
     if _parse(version) < MINIMUM:
         raise EngineError(
             f"The Docker engine is {version}; Workroom needs {MINIMUM[0]}.{MINIMUM[1]} or newer.",

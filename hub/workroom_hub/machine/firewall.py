@@ -13,17 +13,20 @@ import hashlib
 import ipaddress
 import os
 import re
+import shlex
 import shutil
 import socket
 import subprocess
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 from workroom_hub.errors import NetworkError
 from workroom_hub.machine.network import UsersNetwork
 
-RULES_FILE = "firewall.v4"
+RULES_FILE, RULES_FILE_V6 = "firewall.v4", "firewall.v6"
 _METADATA = "169.254.0.0/16"
+_IPV6 = ("-j REJECT --reject-with icmp6-port-unreachable",)
 
 
 @dataclass(frozen=True)
@@ -82,7 +85,7 @@ def apply(wanted: Rules) -> None:
     if not _runs(["iptables", "-w", "-C", "DOCKER-USER", *metadata]):
         _run(["iptables", "-w", "-I", "DOCKER-USER", "1", *metadata])
     if _has_ipv6():
-        _restore("ip6tables-restore", wanted.chain, ("-j REJECT",))
+        _restore("ip6tables-restore", wanted.chain, _IPV6)
         _jump_first("ip6tables", wanted)
 
 
@@ -90,17 +93,31 @@ def in_force(wanted: Rules) -> bool | None:
     """Return whether the rules are in force; None if that cannot be seen (not root)."""
     if os.geteuid() != 0 or not shutil.which("iptables"):
         return None
-    rules_there = [
-        line.removeprefix(f"-A {wanted.chain} ")
-        for line in _output(["iptables", "-w", "-S", wanted.chain]).splitlines()
-        if line.startswith("-A ")
-    ]
     return (
-        _leads(_input_rules("iptables"), wanted)
-        and len(rules_there) == len(wanted.ipv4)
-        and rules_there[-1].startswith("-j REJECT")
+        _holds("iptables", wanted, wanted.ipv4)
         and _runs(["iptables", "-w", "-C", "DOCKER-USER", *_metadata(wanted.bridge)])
+        and (not _has_ipv6() or _holds("ip6tables", wanted, _IPV6))
     )
+
+
+def _holds(program: str, wanted: Rules, expected: tuple[str, ...]) -> bool:
+    there = _output([program, "-w", "-S", wanted.chain])
+    return _leads(_input_rules(program), wanted) and same_rules(there, wanted.chain, expected)
+
+
+def same_rules(listed: str, chain: str, expected: tuple[str, ...]) -> bool:
+    """Return whether `iptables -S CHAIN` lists exactly these rules, in this order."""
+    start = f"-A {chain} "
+    there = [line.removeprefix(start) for line in listed.splitlines() if line.startswith(start)]
+    return [_spelled(line) for line in there] == [_spelled(line) for line in expected]
+
+
+def _spelled(rule: str) -> list[str]:
+    # iptables lists the states of a connection in an order of its own.
+    return [
+        ",".join(sorted(word.split(","))) if before == "--ctstate" else word
+        for before, word in pairwise(["", *rule.split()])
+    ]
 
 
 def remove(instance: str, bridge: str) -> bool:
@@ -126,24 +143,36 @@ def remove(instance: str, bridge: str) -> bool:
 
 def manual_command(wanted: Rules, home: Path) -> str:
     """Return the command for somebody who may use sudo; its rules are in a file beside."""
-    v4 = home / RULES_FILE
-    v4.write_text(_table(wanted.chain, wanted.ipv4))
     jump = f"INPUT -i {wanted.bridge} -j {wanted.chain}"
     metadata = f"DOCKER-USER {' '.join(_metadata(wanted.bridge))}"
-    return (
-        f"sudo iptables-restore --noflush {v4} && "
-        f"{{ sudo iptables -C {jump} || sudo iptables -I {jump}; }} && "
-        f"{{ sudo iptables -C {metadata} || sudo iptables -I {metadata}; }}"
-    )
+    commands = []
+    for program, name, lines in (
+        ("iptables", RULES_FILE, wanted.ipv4),
+        ("ip6tables", RULES_FILE_V6, _IPV6),
+    ):
+        if program == "ip6tables" and not _kernel_has_ipv6():
+            continue
+        (home / name).write_text(_table(wanted.chain, lines))
+        commands.append(f"sudo {program}-restore --noflush {shlex.quote(str(home / name))}")
+        commands.append(_unless_there(program, jump))
+    commands.append(_unless_there("iptables", metadata))
+    return " && ".join(commands)
+
+
+def _unless_there(program: str, rule: str) -> str:
+    return f"{{ sudo {program} -C {rule} 2>/dev/null || sudo {program} -I {rule}; }}"
 
 
 def manual_removal(instance: str, bridge: str) -> str:
     """Return the command that removes what `manual_command` set."""
     chain = chain_name(instance)
-    return (
-        f"sudo iptables -D INPUT -i {bridge} -j {chain}; sudo iptables -F {chain}; "
-        f"sudo iptables -X {chain}; sudo iptables -D DOCKER-USER {' '.join(_metadata(bridge))}"
-    )
+    programs = ("iptables", "ip6tables") if _kernel_has_ipv6() else ("iptables",)
+    commands = [
+        f"sudo {program} {words}"
+        for program in programs
+        for words in (f"-D INPUT -i {bridge} -j {chain}", f"-F {chain}", f"-X {chain}")
+    ]
+    return "; ".join([*commands, f"sudo iptables -D DOCKER-USER {' '.join(_metadata(bridge))}"])
 
 
 def local_dns(servers: list[str]) -> tuple[str, ...]:
@@ -225,7 +254,11 @@ def _leads(rules_there: list[str], wanted: Rules) -> bool:
 
 
 def _has_ipv6() -> bool:
-    return shutil.which("ip6tables") is not None and Path("/proc/net/if_inet6").exists()
+    return shutil.which("ip6tables") is not None and _kernel_has_ipv6()
+
+
+def _kernel_has_ipv6() -> bool:
+    return Path("/proc/net/if_inet6").exists()
 
 
 def _run(command: list[str], given: str | None = None) -> str:

@@ -72,6 +72,7 @@ class Seen:
     Attributes:
         hub: The hub's port accepts connections.
         reached: "ADDRESS:PORT" of this machine that answered and must not.
+        tried: How many addresses and ports of this machine were tried, the hub's left out.
         host: Host name of the package index the image is set to.
         dns: That name has an address.
         tls_error: Why a TLS connection to it failed, or "".
@@ -79,6 +80,7 @@ class Seen:
 
     hub: bool
     reached: tuple[str, ...]
+    tried: int
     host: str
     dns: bool
     tls_error: str
@@ -126,7 +128,7 @@ def look(client: DockerClient, stack: Stack, users: UsersNetwork, image: str) ->
             if container is not None:
                 with suppress(DockerException):
                     container.remove(force=True)
-    return _parsed(output)
+    return _parsed(output, len(each_once))
 
 
 def addresses(gateway: str) -> list[str]:
@@ -139,12 +141,14 @@ def addresses(gateway: str) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def _parsed(output: str) -> Seen:
+def _parsed(output: str, tried: int) -> Seen:
     for line in output.splitlines():
         if line.startswith("WORKROOM "):
             found = json.loads(line.removeprefix("WORKROOM "))
             reached = tuple(f"{host}:{port}" for host, port in found["reached"])
-            return Seen(found["hub"], reached, found["host"], found["dns"], found["tls_error"])
+            return Seen(
+                found["hub"], reached, tried, found["host"], found["dns"], found["tls_error"]
+            )
     raise MachineError(
         "A container on the users' network ended without an answer.",
         "The image may hold no python3; rebuild it: workroom build",

@@ -7,6 +7,7 @@ import os
 from workroom_hub import config_file
 from workroom_hub.errors import HubRefused, MachineError
 from workroom_hub.initial_password import (
+    forget_initial_password,
     generate_password,
     load_initial_password,
     save_initial_password,
@@ -30,6 +31,7 @@ def up(stack: Stack) -> None:
         stack.prepare_home()
         runtime = _bring_up(stack)
         admin = first_admin(stack)
+    _warn(stack)
     welcome(stack, runtime, admin)
 
 
@@ -64,6 +66,22 @@ def _bring_up(stack: Stack) -> Runtime:
     with report.step("Hub") as step:
         hub.ensure(stack, runtime, step)
     return runtime
+
+
+def _warn(stack: Stack) -> None:
+    """Say what keeps nobody from starting this, and somebody from using it safely or at all."""
+    from workroom_hub.machine.doctor import containers_user
+
+    account = containers_user()
+    if account.state == "failed":
+        stack.report.warn(f"{account.message}.\n{account.fix}")
+    oidc = stack.settings.auth.oidc
+    if stack.settings.auth.kind == "oidc" and oidc:
+        from workroom_hub.oidc_provider import check_provider
+
+        problem = check_provider(oidc.issuer, oidc.client_secret_file)
+        if problem:
+            stack.report.warn(f"Nobody can log in: {problem}")
 
 
 def _require_room(folder: str) -> None:
@@ -112,6 +130,10 @@ def first_admin(stack: Stack) -> tuple[str, str] | None:
         return None
     api = HubApi.of(stack)
     saved = load_initial_password(stack.home)
+    if saved and saved[0] != auth.first_admin and not _has_account(api, saved[0]):
+        # Of an earlier try, whose name was corrected since.
+        forget_initial_password(saved[0], stack.home)
+        saved = None
     if saved is None:
         if api.call("GET", "workroom/users"):
             return None
@@ -125,6 +147,10 @@ def first_admin(stack: Stack) -> tuple[str, str] | None:
         if refused.status != 409:
             raise
     return saved
+
+
+def _has_account(api: HubApi, name: str) -> bool:
+    return any(user["name"] == name for user in api.call("GET", "workroom/users"))
 
 
 def welcome(stack: Stack, runtime: Runtime, admin: tuple[str, str] | None) -> None:
