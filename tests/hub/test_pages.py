@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import re
-import signal
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.fakes.browser import chromium, complaints, new_page, npm_ci
+from tests.fakes.browser import complaints, new_page, npm_ci
 from tests.fakes.hub_process import REPOSITORY, HubProcess
+from tests.fakes.visitor import choose, enter, log_in
 from workroom_hub.static_files import static_version
 
 pytestmark = pytest.mark.browser
@@ -23,45 +19,8 @@ PHONE, DESKTOP = 375, 1280
 
 
 @pytest.fixture(scope="module")
-def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HubProcess]:
-    with HubProcess(tmp_path_factory.mktemp("pages"), STAGE_SECONDS="0.5") as hub:
-        yield hub
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as browser:
-        yield browser
-
-
-@pytest.fixture(scope="module")
 def axe() -> str:
     return (npm_ci(REPOSITORY / "tests/e2e") / "axe-core/axe.min.js").read_text()
-
-
-@pytest.fixture
-def page(browser: Browser) -> Iterator[Page]:
-    with new_page(browser) as page:
-        yield page
-
-
-def log_in(page: Page, hub: HubProcess, name: str, password: str) -> None:
-    page.goto(hub.url + "login")
-    page.get_by_label("User name").fill(name)
-    page.get_by_label("Password", exact=True).fill(password)
-    page.get_by_role("button", name="Sign in").click()
-    page.wait_for_url(hub.url + "home")
-
-
-def enter(page: Page, hub: HubProcess, name: str, admin: bool = False) -> None:
-    log_in(page, hub, name, hub.add_user(name, admin))
-
-
-def choose(page: Page, hub: HubProcess, size: str, where: str = "spawn") -> None:
-    page.goto(hub.url + where)
-    page.get_by_label(size, exact=False).first.check()
-    page.get_by_role("button", name="Start server").click()
-    page.wait_for_url("**/hub/spawn-pending/**")
 
 
 class Inspector:
@@ -162,129 +121,6 @@ def test_no_page_has_a_barrier_or_an_error(hub: HubProcess, browser: Browser, ax
         assert heard == []
 
 
-def test_the_form_offers_sizes_with_their_share_and_remembers_the_last(
-    hub: HubProcess, page: Page
-) -> None:
-    enter(page, hub, "shares")
-    page.goto(hub.url + "spawn")
-    large = page.locator(".choice", has_text="Wide data")
-    expect(large).to_contain_text("4 CPUs · 22 GiB · 1 GPU")
-    expect(page.get_by_label("Large")).to_have_accessible_description(
-        "Uses up to 100 % of this machine's CPUs and 92 % of its memory."
-    )
-    expect(page.get_by_label("Small")).to_be_checked()
-    page.get_by_label("Lean").check()
-    page.get_by_label("Large").check()  # offered with one image only
-    expect(page.get_by_label("Lean")).to_be_disabled()
-    expect(page.get_by_label("Data science")).to_be_checked()
-    page.get_by_role("button", name="Start server").click()
-    page.wait_for_url("**/user/shares/**")
-    hub.api("DELETE", "/users/shares/server")
-    page.goto(hub.url + "home")
-    expect(page.locator(".pill")).to_have_text("Stopped")
-    page.goto(hub.url + "spawn")
-    expect(page.get_by_label("Large")).to_be_checked()
-
-
-def test_why_there_is_no_rstudio_is_told_on_demand_and_chooses_nothing(
-    hub: HubProcess, page: Page
-) -> None:
-    enter(page, hub, "curious")
-    page.goto(hub.url + "spawn")
-    lean = page.locator(".choice", has_text="Python only.")
-    expect(lean.get_by_text("No RStudio")).to_be_visible()
-    note = lean.get_by_text("its package could not be had")
-    expect(note).to_be_hidden()
-    lean.locator("summary").click()
-    expect(note).to_be_visible()
-    note.click()
-    lean.locator("summary").press("Enter")
-    expect(note).to_be_hidden()
-    expect(page.get_by_label("Data science")).to_be_checked()
-    assert page.url.endswith("/spawn")
-    page.evaluate("""document.querySelector('.why p').textContent =
-        'https://example.com/' + 'a-long-name-without-an-end-'.repeat(9)""")
-    lean.locator("summary").click()
-    page.set_viewport_size({"width": PHONE, "height": 800})
-    assert page.evaluate("document.documentElement.scrollWidth") == PHONE
-    lean.click(position={"x": 6, "y": 60})  # anywhere else, the card is the label
-    expect(page.get_by_label("Lean")).to_be_checked()
-
-
-def test_cards_fill_the_row(hub: HubProcess, page: Page) -> None:
-    enter(page, hub, "wide")
-    page.goto(hub.url + "spawn")
-    page.locator(".choice", has_text="Always fails").evaluate("card => card.remove()")
-    row = page.locator(".choices").first.bounding_box()
-    last = page.locator(".choices").first.locator(".choice").last.bounding_box()
-    assert row is not None
-    assert last is not None
-    assert abs(row["x"] + row["width"] - last["x"] - last["width"]) < 1
-
-
-def test_progress_shows_each_stage_and_ticks_and_survives_a_reload(
-    hub: HubProcess, page: Page
-) -> None:
-    enter(page, hub, "watcher")
-    page.goto(hub.url + "spawn?next=/hub/token")
-    page.get_by_role("button", name="Start server").click()
-    page.locator(".stage.active").wait_for()
-    elapsed = page.locator("#progress-elapsed")
-    first = elapsed.text_content()
-    page.wait_for_timeout(250)
-    assert elapsed.text_content() != first
-    page.reload()
-    page.locator(".stage.active").wait_for()
-    assert page.locator(".stage").count() == 4
-    expect(page.locator(".stage .name").last).to_contain_text("(waiting)")
-    bar = page.get_by_role("progressbar")
-    before = int(bar.get_attribute("aria-valuenow") or 0)
-    assert 0 < before < 100
-    page.wait_for_url(hub.url + "token")  # where the link that began it pointed
-
-
-def test_a_failed_start_says_why_and_what_next(hub: HubProcess, page: Page) -> None:
-    enter(page, hub, "unlucky")
-    choose(page, hub, "Broken")
-    sentence = "It ran out of memory. Start it again with a larger profile."
-    expect(page.locator("#progress-failure")).to_have_text(sentence)
-    expect(page).to_have_title(re.compile("^Failed"))
-    expect(page.locator(".stage.failed")).to_contain_text("Container starting")
-    expect(page.locator("#progress-details")).not_to_have_attribute("open", "")
-    page.locator("#progress-details summary").click()  # it says no more, but pushes nothing away
-    for name in ("Choose again", "Home"):
-        expect(page.get_by_role("link", name=name)).to_be_in_viewport(ratio=1)
-    page.goto(hub.url + "home")
-    expect(page.locator(".server .note p").first).to_have_text("What happened last time")
-    expect(page.locator(".server .note")).to_contain_text(sentence)
-    page.get_by_text("Last lines of its output").click()
-    expect(page.locator(".server pre")).to_contain_text("MemoryError")
-    page.goto(hub.url + "spawn-pending/unlucky")
-    expect(page.get_by_role("alert")).to_contain_text(sentence)
-    page.get_by_role("link", name="Choose again").click()
-    expect(page.get_by_role("group", name="What happened last time")).to_contain_text(sentence)
-    expect(page.locator("main")).not_to_contain_text("unexpectedly")
-
-
-def test_a_start_can_be_cancelled(hub: HubProcess, page: Page) -> None:
-    enter(page, hub, "hasty")
-    choose(page, hub, "Small")
-    page.get_by_role("button", name="Cancel the start").click()
-    page.wait_for_url(hub.url + "home")
-    expect(page.locator(".pill")).to_have_text("Stopped")
-    mine = [user for user in hub.api("GET", "/workroom/users")[1] if user["name"] == "hasty"]
-    assert mine[0]["servers"] == 0
-
-
-def test_another_window_that_cancels_is_noticed(hub: HubProcess, page: Page) -> None:
-    enter(page, hub, "elsewhere")
-    choose(page, hub, "Small")
-    page.locator(".stage.active").wait_for()
-    hub.api("DELETE", "/users/elsewhere/server")
-    expect(page.locator("h1")).to_have_text("Your server is not running")
-    expect(page.get_by_role("link", name="Start it")).to_be_visible()
-
-
 def test_the_keyboard_is_enough(hub: HubProcess, page: Page) -> None:
     hub_password = hub.add_user("keys")
     page.goto(hub.url + "login")
@@ -315,17 +151,6 @@ def test_without_javascript_a_server_starts_and_opens(hub: HubProcess, browser: 
         page.get_by_label("Medium").check()
         page.get_by_role("button", name="Start server").click()
         page.wait_for_url("**/user/plain/**")  # the page looks again by itself
-
-
-def test_a_forged_choice_is_refused_on_the_form(hub: HubProcess, page: Page) -> None:
-    enter(page, hub, "forger")
-    page.goto(hub.url + "spawn")
-    page.evaluate("document.querySelector('input[value=small]').value = 'huge'")
-    page.get_by_role("button", name="Start server").click()
-    expect(page.get_by_role("alert")).to_have_text(
-        "The profile 'huge' is not on offer. Choose from: small, medium, large, broken."
-    )
-    expect(page.get_by_label("Small")).to_be_visible()
 
 
 def test_markup_in_names_is_text(hub: HubProcess, page: Page) -> None:
@@ -398,23 +223,6 @@ def test_named_servers_up_to_the_limit(hub: HubProcess, page: Page) -> None:
     page.get_by_label("Name").fill("THREE")
     page.get_by_role("button", name="Add server").click()
     expect(page.locator("#server-name-error")).to_have_text("You already have a server “three”.")
-
-
-def test_a_hub_that_dies_during_a_start_is_waited_for(tmp_path: Path, browser: Browser) -> None:
-    with (
-        HubProcess(tmp_path, STAGE_SECONDS="20") as hub,
-        new_page(browser) as page,
-    ):
-        enter(page, hub, "patient")
-        choose(page, hub, "Small")
-        page.locator(".stage.active").wait_for()
-        assert hub.process is not None
-        os.killpg(hub.process.pid, signal.SIGKILL)
-        hub.process.wait()
-        expect(page.locator("#progress-lost")).to_be_visible()
-        hub.start()
-        page.get_by_role("link", name="Start it").wait_for(timeout=15_000)
-        expect(page.locator("h1")).to_have_text("Your server is not running")
 
 
 def test_nothing_is_fetched_from_elsewhere(hub: HubProcess, page: Page) -> None:
