@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 from contextlib import suppress
@@ -35,7 +36,7 @@ def require_free(host: str, port: int, purpose: str, setting: str) -> None:
                 f"Ports below 1024 need root. Choose another: {setting}",
             ) from error
         except OSError as error:
-            owner = listener(port)
+            owner = listener(port) if error.errno == errno.EADDRINUSE else None
             what = (
                 f"is taken by {owner}" if owner else f"cannot be used at {host}: {error.strerror}"
             )
@@ -61,7 +62,8 @@ def listener(port: int, host: str | None = None) -> str | None:
         if inodes & _open_files(entry):
             with suppress(OSError):
                 command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode().strip()
-                name = (entry / "comm").read_text().strip()
+                # Not `comm`, which names a thread: Node's is called MainThread.
+                name = Path(command.split(" ")[0]).name
                 return f"{name} (process {entry.name}: {command[:80]})"
     return "a process of another user"
 
