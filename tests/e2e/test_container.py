@@ -112,5 +112,5 @@ def test_memory_is_limited(bob: Person, installation: Installation) -> None:
     assert bob.run(kernel, "print(6 * 7)").strip() == "42"
     # The engine's mark of that moment stays on the container; it is not why the server ends now.
     installation.sh("bob", "kill -TERM $(cat /proc/1/task/1/children)")
-    wait_for(lambda: not installation.server("bob").get("ready"), "the end was noticed", 25)
+    wait_for(lambda: not installation.server("bob").get("ready"), "the end was noticed", 15)
     assert "memory" not in installation.usage("bob")[-1]["reason"]

@@ -27,7 +27,8 @@ FIREWALL: Moment = ("Firewall around the users' network …", 0, signal.SIGINT)
 NPM: Moment = ("installing configurable-http-proxy", 0.8, signal.SIGKILL)
 PROXY: Moment = ("Web proxy …", 0.2, signal.SIGTERM)
 HUB: Moment = ("Hub …", 0.2, signal.SIGINT)
-HUB_STARTS: Moment = ("waiting for it to answer", 1, signal.SIGKILL)
+# "… for it to answer", or "… for its answer" where an earlier `up` has started it.
+HUB_STARTS: Moment = ("waiting for it", 0.3, signal.SIGKILL)
 
 
 @pytest.fixture

@@ -49,7 +49,7 @@ def test_doctor(installation: Installation) -> None:
     assert bad.returncode == 1
     assert "Traceback" not in bad.stdout + bad.stderr
     assert "No Docker engine answers at unix:///nonexistent/docker.sock" in bad.stdout
-    assert "Start it: " in bad.stdout
+    assert "DOCKER_HOST names that engine. Start the one that belongs to it" in bad.stdout
     checks = json.loads(installation.workroom("doctor", "--json", env=nowhere, check=False).stdout)
     assert [c for c in checks if c["state"] == "failed"]
 
