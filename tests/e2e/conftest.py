@@ -12,22 +12,11 @@ from typing import Any
 import docker
 import pytest
 from docker.errors import ImageNotFound
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser
 
 from tests.e2e.installation import REPOSITORY, Installation
 from tests.e2e.person import Person
-
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
-FLAGS = [
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
+from tests.support.browser import chromium as real_chromium
 
 
 def settings(instance: str, isolation: str, port: int, **more: Any) -> dict[str, Any]:
@@ -170,10 +159,8 @@ def nap(bring_up: Callable[..., Iterator[Installation]]) -> Iterator[Installatio
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
     """Debian's Chromium."""
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+    with real_chromium() as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture

@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.fakes.browser import TOOLS, chromium, complaints, new_page, npm_ci
-from tests.fakes.hub_process import HubProcess, free_port, wait_for
+from tests.support.browser import TOOLS, chromium, complaints, new_page, npm_ci
+from tests.support.hub_process import HubProcess, free_port, wait_for
 
 pytestmark = pytest.mark.browser
 

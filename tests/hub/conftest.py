@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, Page
 
-from tests.fakes.browser import chromium, new_page
-from tests.fakes.hub_process import HubProcess
+from tests.support.browser import chromium, new_page
+from tests.support.hub_process import HubProcess
 
 
 @pytest.fixture(scope="module")

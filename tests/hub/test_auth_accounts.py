@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import requests
 
-from tests.fakes.hub_process import HubProcess
+from tests.support.hub_process import HubProcess
 from workroom_hub.initial_password import load_initial_password, save_initial_password
 
 

@@ -8,9 +8,9 @@ from urllib.parse import quote
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.fakes.browser import complaints, new_page, npm_ci
-from tests.fakes.hub_process import REPOSITORY, HubProcess
-from tests.fakes.visitor import choose, enter, log_in
+from tests.support.browser import complaints, new_page, npm_ci
+from tests.support.hub_process import REPOSITORY, HubProcess
+from tests.support.visitor import choose, enter, log_in
 from workroom_hub.static_files import static_version
 
 pytestmark = pytest.mark.browser

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.fakes.browser import new_page
-from tests.fakes.hub_process import HubProcess
-from tests.fakes.visitor import choose, enter
+from tests.support.browser import new_page
+from tests.support.hub_process import HubProcess
+from tests.support.visitor import choose, enter
 
 pytestmark = pytest.mark.browser
 

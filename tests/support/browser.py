@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -25,12 +26,16 @@ FLAGS = [
 ]
 
 
+def _found() -> str:
+    return shutil.which("chromium") or shutil.which("chromium-browser") or "/usr/bin/chromium"
+
+
 @contextmanager
 def chromium() -> Iterator[Browser]:
     """Yield the machine's own Chromium (`CHROMIUM` names another)."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
-            executable_path=os.environ.get("CHROMIUM", "/usr/bin/chromium"), args=FLAGS
+            executable_path=os.environ.get("CHROMIUM") or _found(), args=FLAGS
         )
         try:
             yield browser

@@ -92,7 +92,7 @@ class HubProcess:
         """Start the process and wait until it answers."""
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "tests.fakes.page_hub"],
+                [sys.executable, "-m", "tests.support.page_hub"],
                 cwd=self.home, env=self.env, stdout=log, stderr=log, start_new_session=True,
             )  # fmt: skip
         try:

@@ -1,7 +1,7 @@
 """JupyterHub with our pages, log-in and accounts on slow stages; everything from the environment.
 
     HUB_SETTINGS='{}' HUB_URL=http://127.0.0.1:8000 CLI_TOKEN=… ANSWERING_PORT=… \
-        WORKROOM_HOME=… python -m tests.fakes.page_hub
+        WORKROOM_HOME=… python -m tests.support.page_hub
 """
 
 from __future__ import annotations

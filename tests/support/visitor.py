@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from playwright.sync_api import Page
 
-from tests.fakes.hub_process import HubProcess
+from tests.support.hub_process import HubProcess
 
 
 def log_in(page: Page, hub: HubProcess, name: str, password: str) -> None:
