@@ -11,7 +11,7 @@ help:  ## Say what each command does
 up: hub-env  ## Start everything; prints the address and the log-in (WORKROOM_PORT=8010 for another port)
 	@$(WORKROOM) up
 
-down: hub-env  ## Stop everything; homes stay (PURGE=1 removes them too, after a question)
+down: hub-env  ## Stop everything; homes stay (PURGE=1 removes them too, after a question; YES=1 answers it)
 	@$(WORKROOM) down $(if $(PURGE),--purge) $(if $(YES),--yes)
 
 test: dev-env  ## Every check: lint, types, unit, end to end; installs what it needs

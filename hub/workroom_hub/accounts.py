@@ -150,6 +150,12 @@ class AccountHandler(_AccountsHandler):
         user = self.find_or_404(name)
         if user.name == self.current_user.name and self.current_user.kind == "user":
             raise web.HTTPError(400, "You cannot remove yourself. Ask another admin.")
+        if user.admin and self.db.query(orm.User).filter_by(admin=True).count() == 1:
+            raise web.HTTPError(
+                409,
+                f"'{user.name}' is the only admin, and nobody could make another. "
+                "Make one first: workroom users add NAME --admin",
+            )
         await self._stop_servers(user)
         end_sessions(self.db, user)
         await maybe_future(self.authenticator.delete_user(user))

@@ -10,7 +10,9 @@ import logging
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 from jupyterhub.app import JupyterHub
+from jupyterhub.proxy import ConfigurableHTTPProxy
 from jupyterhub.user import User
 from jupyterhub.utils import AnyTimeoutError
 from tornado.ioloop import PeriodicCallback
@@ -43,6 +45,18 @@ async def _keep_unreachable(self: Any, spawner: Any) -> Any:
         return spawner
     finally:
         spawner._waiting_for_response = False
+
+
+class PatientProxy(ConfigurableHTTPProxy):  # type: ignore[misc]
+    """Stops a server also while the proxy is away: its route is gone with it anyway."""
+
+    async def delete_route(self, routespec: str) -> None:
+        """Delete a route, or leave it to the hub's next look at the proxy's routes."""
+        try:
+            async with asyncio.timeout(3):
+                await super().delete_route(routespec)
+        except (TimeoutError, aiohttp.ClientError) as error:
+            self.log.warning("route %s could not be deleted: %r", routespec, error)
 
 
 class WorkroomHub(JupyterHub):  # type: ignore[misc]

@@ -158,7 +158,7 @@ def users_add(
 ) -> None:
     """Make an account and print its password, once."""
     made = _hub().call("POST", "workroom/users", {"name": name, "admin": admin})
-    _print_password(made, "made", json=json)
+    _print_password(made, "is made", json=json)
 
 
 @users.command("reset")
@@ -254,7 +254,9 @@ def _print_password(made: dict[str, Any], what: str, *, json: bool) -> None:
 
 def _confirm(question: Callable[[], str]) -> None:
     if not sys.stdin.isatty():
-        raise WorkroomError("This needs a yes, and there is no terminal to ask.", "Add --yes.")
+        raise WorkroomError(
+            "This needs a yes, and there is no terminal to ask.", "Add --yes (with make: YES=1)."
+        )
     typer.confirm(question(), abort=True)
 
 

@@ -9,6 +9,7 @@ Environment variables override single fields (`OVERRIDES`) and are checked like 
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -119,11 +120,31 @@ def check_against_machine(
     found = config_path(path)
     source = read(found) if found else Source("settings")
     override(source, os.environ)
-    problems = _files(source, settings)
+    problems = _files(source, settings) + _host(source, settings)
     if "profiles" in settings.model_fields_set:
         problems += _too_large(source, settings, cpus, memory, gpus)
     if problems:
         _fail(problems, None)
+
+
+def _host(source: Source, settings: Settings) -> list[Problem]:
+    """Refuse to listen where this machine is not, before anything that runs is stopped."""
+    host = settings.web.host
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, 0, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            probe.bind(address)
+    except OSError:
+        at: Path_ = ("web", "host")
+        return [
+            Problem(
+                source.where(at),
+                dotted(at),
+                f"'{host}' is not an address of this machine.",
+                "write 127.0.0.1 for this machine only, 0.0.0.0 for every network it is in",
+            )
+        ]
+    return []
 
 
 def _too_large(

@@ -60,6 +60,7 @@ def _database(runtime: Runtime, c: Config) -> None:
 
 
 def _proxy(settings: Settings, runtime: Runtime, c: Config) -> None:
+    c.JupyterHub.proxy_class = "workroom_hub.app.PatientProxy"
     # A process of its own: the hub can restart under running users.
     c.ConfigurableHTTPProxy.should_start = False
     c.ConfigurableHTTPProxy.api_url = f"http://127.0.0.1:{settings.web.proxy_api_port}"

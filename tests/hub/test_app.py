@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import socket
 from types import SimpleNamespace
 from typing import Any, ClassVar
 
@@ -11,7 +12,7 @@ from jupyterhub.user import User
 from traitlets.config import Config
 
 from workroom_hub import app
-from workroom_hub.app import WorkroomHub
+from workroom_hub.app import PatientProxy, WorkroomHub
 
 
 class Log:
@@ -92,3 +93,17 @@ async def test_only_containers_without_an_active_server_are_removed(
     }
     await hub.remove_orphans()
     assert Engine.removed == ["id-bob", "id-stranger"]
+
+
+async def test_a_server_can_be_stopped_while_the_proxy_is_away(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        port = closed.getsockname()[1]
+    proxy = PatientProxy(
+        hub=None, should_start=False, api_url=f"http://127.0.0.1:{port}", auth_token="x"
+    )
+    proxy.log.propagate = True
+    await proxy.delete_route("/user/ada/")
+    assert "route /user/ada/ could not be deleted" in caplog.text

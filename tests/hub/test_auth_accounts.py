@@ -146,6 +146,17 @@ def test_removing_stops_the_servers_and_forgets_the_password(hub: HubProcess) ->
     assert hub.add_user("dora") != password  # the name is free again
 
 
+def test_the_only_admin_stays(tmp_path: Path) -> None:
+    with HubProcess(tmp_path) as hub:
+        hub.api("POST", "/workroom/users", {"name": "ann", "admin": True})
+        status, message = error(hub.api("DELETE", "/workroom/users/ann"))
+        assert status == 409
+        assert "users add NAME --admin" in message
+        hub.api("POST", "/workroom/users", {"name": "ben", "admin": True})
+        assert hub.api("DELETE", "/workroom/users/ann") == (204, None)
+        assert hub.api("DELETE", "/workroom/users/ben")[0] == 409
+
+
 def test_removing_cancels_a_start(tmp_path: Path) -> None:
     with HubProcess(tmp_path, STAGE_SECONDS="30") as hub:
         hub.add_user("eve")

@@ -273,3 +273,13 @@ def test_the_first_admins_name_follows_the_log_ins_rules(name) -> None:
     else:
         with pytest.raises(ValueError, match="a user name has"):
             checks.user_name(name)
+
+
+@pytest.mark.parametrize("host", ["nonsense host", "192.0.2.201"])
+def test_an_address_that_is_not_this_machines(tmp_path: Path, host: str) -> None:
+    path = tmp_path / "workroom.yaml"
+    path.write_text(f"title: T\nweb:\n  host: {host}\n")
+    with pytest.raises(ConfigError, match="is not an address of this machine") as refused:
+        config_file.check_against_machine(config_file.load(path), 4, 2**34, path=path)
+    assert f"{path.name}:3" in str(refused.value)
+    assert "0.0.0.0" in str(refused.value)

@@ -288,7 +288,8 @@ def _process(
             f"process {running.pid} runs and does not answer",
             f"workroom up, then workroom logs {role}",
         )
-    if (stack.home / f"{role}.pid").exists():
+    other = hub.ROLE if role == proxy.ROLE else proxy.ROLE
+    if (stack.home / f"{role}.pid").exists() or processes.find(stack.home, other):
         return Check(
             name,
             "failed",

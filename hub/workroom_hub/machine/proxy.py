@@ -47,11 +47,7 @@ def ensure(stack: Stack, gateway: str, step: Step) -> None:
     if running:
         step.update("its settings changed: starting it again")
         processes.stop(stack.home, ROLE)
-    web = stack.settings.web
-    ports.require_free(web.host, web.port, "the web page", "WORKROOM_PORT=8010 make up")
-    ports.require_free(
-        "127.0.0.1", web.proxy_api_port, "the proxy's API", "web.proxy_api_port in workroom.yaml"
-    )
+    _require_ports(stack)
     # Whoever had the port meanwhile was told the old one by the hub, which is started again too.
     token = renew_secret(stack.home, "proxy-token")
     wanted = fingerprint(token, *command)
