@@ -33,6 +33,7 @@ def collect(stack: Stack) -> dict[str, Any]:
     version = api.version() if api else None
     known = _known_servers(api) if api and version else None
     measured = _measured(client, stack) if client else {}
+    images = _images(client, stack)
     return {
         "url": stack.url,
         "hub": _process(stack, hub.ROLE, answers=version is not None, version=version),
@@ -43,7 +44,9 @@ def collect(stack: Stack) -> dict[str, Any]:
             "state": "running" if client else "stopped",
             "version": client.version()["Version"] if client else None,
         },
-        "images": _images(client, stack),
+        # The first one of the settings, which is what most installations have.
+        "image": images[0],
+        "images": images,
         "servers": _servers(known, measured),
     }
 
