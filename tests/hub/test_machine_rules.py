@@ -13,7 +13,17 @@ from typing import Any
 import pytest
 
 from workroom_hub.errors import PortTaken
-from workroom_hub.machine import doctor, down, firewall, network, ports, processes, proxy, status
+from workroom_hub.machine import (
+    doctor,
+    down,
+    engine,
+    firewall,
+    network,
+    ports,
+    processes,
+    proxy,
+    status,
+)
 from workroom_hub.machine.console import Reporter
 from workroom_hub.machine.network import UsersNetwork
 from workroom_hub.machine.stack import Stack
@@ -377,3 +387,18 @@ def test_servers_join_what_hub_and_engine_say() -> None:
     assert bob == {**known[1], "memory_bytes": None, "memory_limit_bytes": None}
     [alone] = status._servers(None, measured)
     assert (alone["user"], alone["state"]) == ("ann", "running")
+
+
+# -- engine --------------------------------------------------------------------------
+
+
+def test_a_pid_file_of_an_engine_that_is_gone_does_not_stop_the_next(tmp_path: Path) -> None:
+    path = tmp_path / "docker.pid"
+    for stale in (str(os.getpid()), "4194303"):  # another program's number now, and nobody's
+        path.write_text(stale)
+        engine.forget_stale(path, "dockerd")
+        assert not path.exists()
+    path.write_text(str(os.getpid()))
+    engine.forget_stale(path, Path("/proc/self/comm").read_text().strip())
+    assert path.exists()
+    engine.forget_stale(tmp_path / "none", "dockerd")

@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 MINIMUM = (20, 10)
 ROLE = "dockerd"
 _SOCKET = "unix:///var/run/docker.sock"
+_PID_FILES = {
+    "/var/run/docker.pid": "dockerd",
+    "/var/run/docker/containerd/containerd.pid": "containerd",
+}
 
 
 def connect(*, timeout: int = 60) -> DockerClient:
@@ -146,6 +150,23 @@ def _with_init_script(step: Step) -> bool:
     return _quiet(["service", "docker", "start"])
 
 
+def forget_stale(path: Path, program: str) -> None:
+    """Remove a pid file whose process is gone, or is another program that has its number now.
+
+    dockerd refuses to start, or waits in vain, when the number in such a file is anybody's.
+    """
+    try:
+        pid = int(path.read_text())
+    except (OSError, ValueError):
+        return
+    try:
+        alive = Path(f"/proc/{pid}/comm").read_text().strip() == program
+    except OSError:
+        alive = False
+    if not alive:
+        path.unlink(missing_ok=True)
+
+
 def start_directly(home: Path, step: Step) -> None:
     """Start `dockerd` itself, its log in the state folder, and wait until it answers.
 
@@ -153,6 +174,8 @@ def start_directly(home: Path, step: Step) -> None:
         EngineError: It ends or does not answer within a minute.
     """
     step.update("starting dockerd itself")
+    for path, program in _PID_FILES.items():
+        forget_stale(Path(path), program)
     child = processes.start(home, ROLE, ["dockerd"], dict(os.environ), "")
     if _wait(60, child):
         return
