@@ -199,7 +199,15 @@ def test_up_again_shows_the_password_while_it_is_the_generated_one(
     hub: FakeHub, stack: Stack
 ) -> None:
     save_initial_password("admin", "from-the-first-try", stack.home)
-    hub.answer = lambda *_: (409, {"status": 409, "message": "There is already a user 'admin'."})
+    hub.answer = lambda *_: (200, [{"name": "admin"}])
+    assert up.first_admin(stack) == ("admin", "from-the-first-try")
+    assert [method for method, *_ in hub.asked] == ["GET"], "nothing for the hub to refuse and log"
+
+
+def test_an_admin_made_in_between_is_no_failure(hub: FakeHub, stack: Stack) -> None:
+    save_initial_password("admin", "from-the-first-try", stack.home)
+    refusal = {"status": 409, "message": "There is already a user 'admin'."}
+    hub.answer = lambda method, *_: (200, []) if method == "GET" else (409, refusal)
     assert up.first_admin(stack) == ("admin", "from-the-first-try")
 
 

@@ -198,13 +198,15 @@ def test_somebody_elses_server_names_its_owner(
 def test_the_admin_page_is_quiet(hub: HubProcess, page: Page) -> None:
     enter(page, hub, "quiet", admin=True)
     page.goto(hub.url + "admin")
-    for name in ("Start All", "Stop All", "Shutdown Hub", "Add Users"):
+    for name in ("Start All", "Stop All", "Add Users"):
         expect(page.get_by_role("button", name=name)).to_have_css(
             "background-color", "rgba(0, 0, 0, 0)"
         )
-    expect(page.get_by_role("button", name="Shutdown Hub")).to_have_css(
+    expect(page.get_by_role("button", name="Stop All")).to_have_css(
         "border-color", "rgb(179, 38, 30)"
     )
+    # One click, and nobody could log in until somebody is at the machine.
+    expect(page.locator("#shutdown-button")).to_be_hidden()
 
 
 def test_named_servers_up_to_the_limit(hub: HubProcess, page: Page) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from workroom_hub import config_file
-from workroom_hub.errors import MachineError
+from workroom_hub.errors import HubRefused, MachineError
 from workroom_hub.initial_password import (
     forget_initial_password,
     generate_password,
@@ -140,8 +140,14 @@ def first_admin(stack: Stack) -> tuple[str, str] | None:
         saved = auth.first_admin, generate_password()
         save_initial_password(*saved, stack.home)
     name, password = saved
-    if not _has_account(api, name):
-        api.call("POST", "workroom/users", {"name": name, "admin": True, "password": password})
+    if _has_account(api, name):
+        return saved
+    try:
+        body = {"name": name, "admin": True, "password": password}
+        api.call("POST", "workroom/users", body)
+    except HubRefused as refused:
+        if refused.status != 409:  # somebody was quicker
+            raise
     return saved
 
 
