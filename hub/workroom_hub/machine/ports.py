@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import socket
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -108,6 +109,31 @@ def _listening(port: int, host: str | None = None) -> set[str]:
     exact: set[str] = set()
     every: set[str] = set()
     wanted = host and socket.inet_aton(host)[::-1].hex().upper()
+    for address, number, inode in _listeners():
+        if number != port:
+            continue
+        if wanted is None or address in (wanted, f"0000000000000000FFFF0000{wanted}"):
+            exact.add(f"socket:[{inode}]")
+        elif not address.strip("0"):
+            every.add(f"socket:[{inode}]")
+    return exact or every
+
+
+def open_to_others() -> list[int]:
+    """Return the TCP ports that processes of this machine listen on beyond loopback."""
+    # 127.0.0.0/8, also as an IPv6 address, and ::1; as the kernel writes them.
+    loopback = "0" * 24 + "01000000"
+    return sorted(
+        {
+            port
+            for address, port, _ in _listeners()
+            if address != loopback and not address.endswith("7F")
+        }
+    )
+
+
+def _listeners() -> Iterator[tuple[str, int, str]]:
+    """Yield address (as the kernel writes it), port and inode of every listening TCP socket."""
     for table in ("/proc/net/tcp", "/proc/net/tcp6"):
         try:
             lines = Path(table).read_text().splitlines()[1:]
@@ -115,30 +141,6 @@ def _listening(port: int, host: str | None = None) -> set[str]:
             continue
         for line in lines:
             fields = line.split()
-            address, _, number = fields[1].rpartition(":")
-            if fields[3] != "0A" or int(number, 16) != port:
-                continue
-            if wanted is None or address in (wanted, f"0000000000000000FFFF0000{wanted}"):
-                exact.add(f"socket:[{fields[9]}]")
-            elif not address.strip("0"):
-                every.add(f"socket:[{fields[9]}]")
-    return exact or every
-
-
-def open_to_others() -> list[int]:
-    """Return the TCP ports that processes of this machine listen on beyond loopback."""
-    found = set()
-    for table, loopback in (
-        ("/proc/net/tcp", "0100007F"),
-        ("/proc/net/tcp6", "0" * 24 + "01000000"),
-    ):
-        try:
-            lines = Path(table).read_text().splitlines()[1:]
-        except OSError:
-            continue
-        for line in lines:
-            fields = line.split()
             address, _, port = fields[1].rpartition(":")
-            if fields[3] == "0A" and address != loopback and not address.endswith("7F"):
-                found.add(int(port, 16))
-    return sorted(found)
+            if fields[3] == "0A":
+                yield address, int(port, 16), fields[9]
