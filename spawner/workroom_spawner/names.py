@@ -54,3 +54,14 @@ def home_volume(instance: str, user: str) -> str:
 def hostname(user: str, server: str) -> str:
     """Name a server's host as people see it in their prompt."""
     return _join(slug(user, 24) or "workroom", slug(server, 12))
+
+
+def tag_value(text: str) -> str:
+    """Return `text` as AWS takes it for a tag's value: itself if it may stand, else made unique.
+
+    Values have at most 256 characters: letters, digits, spaces and `+ - = . _ : / @`.
+    """
+    kept = re.sub(r"[^\w +\-=.:/@]", "_", text)
+    if kept == text and len(text) <= 200:
+        return text
+    return f"{kept[:200]} {digest('tag', text)}"

@@ -1,4 +1,7 @@
-"""One server as data: from a small spec to the engine's whole request. Pure."""
+"""One server as data: from a small spec to the container engine's whole request. Pure.
+
+What becomes of a server on ECS is in `task_requests.py`.
+"""
 
 from __future__ import annotations
 
