@@ -8,7 +8,7 @@ from typing import Any
 from jupyterhub.apihandlers.base import APIHandler
 from tornado import web
 
-from workroom_spawner.startcode import START_CODES, Refused
+from workroom_spawner.startcode import START_CODES, NotYet, Refused
 
 _LARGEST_BODY = 4096
 _ANSWERS = {
@@ -33,6 +33,11 @@ class StartHandler(APIHandler):  # type: ignore[misc]
         except Refused as refused:
             self.set_status(403)
             self.finish(json.dumps({"status": 403, "message": _ANSWERS[refused.reason]}))
+            return
+        except NotYet:
+            self.set_status(503)
+            self.set_header("Retry-After", "1")
+            self.finish(json.dumps({"status": 503, "message": "Not known yet; ask again soon."}))
             return
         self.set_header("Cache-Control", "no-store")
         self.finish(json.dumps({"env": environment}))

@@ -9,7 +9,9 @@ read a code that was not theirs.
 from __future__ import annotations
 
 import asyncio
+import base64
 import hashlib
+import hmac
 import logging
 import secrets
 import time
@@ -34,6 +36,10 @@ _MEMORY = 3600.0
 _GUESSES_A_MINUTE = 20
 
 
+class NotYet(Exception):
+    """Nobody can say yet where the container is; the code stays good and is worth another try."""
+
+
 class Refused(Exception):
     """A start code was not accepted.
 
@@ -56,6 +62,8 @@ class Ticket:
         address: Asks where the container is; None while the engine does not know yet.
         environment: What the container gets, secrets included; emptied by the swap.
         redeemed: Done when the container has reported in; its result is the SSH host key or None.
+        before: Awaited once the code is accepted and before anything is handed out; what it
+            raises leaves the code good.
     """
 
     server: str
@@ -63,15 +71,26 @@ class Ticket:
     address: Callable[[], Awaitable[str | None]]
     environment: dict[str, str] = field(repr=False)
     redeemed: asyncio.Future[str | None] = field(repr=False)
+    before: Callable[[str | None], Awaitable[None]] | None = None
     used: bool = False
 
 
+def derived_code(key: bytes, start: str) -> str:
+    """Return the code of one start, the same in every hub process that holds `key`.
+
+    A start that outlives the hub needs its code again, and a code must not be written down.
+    """
+    proof = hmac.digest(key, b"workroom start code\0" + start.encode(), "sha256")
+    return base64.urlsafe_b64encode(proof).decode().rstrip("=")
+
+
 class StartCodes:
-    """All codes of one hub process; they do not outlive it, and neither do starts under way."""
+    """All codes of one hub process; derived ones are issued again by the next."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._tickets: dict[str, Ticket] = {}
+        self._expected: dict[str, float] = {}
         self._guesses: deque[float] = deque(maxlen=_GUESSES_A_MINUTE + 1)
 
     def issue(
@@ -80,14 +99,15 @@ class StartCodes:
         lifetime: float,
         address: Callable[[], Awaitable[str | None]],
         environment: dict[str, str],
+        code: str = "",
     ) -> tuple[str, Ticket]:
-        """Make a code good for `lifetime` seconds.
+        """Make a code, or make `code` good again, for `lifetime` seconds.
 
         Returns:
             The code, which must go nowhere but into the container, and its ticket.
         """
         self._forget()
-        code = secrets.token_urlsafe(32)
+        code = code or secrets.token_urlsafe(32)
         ticket = Ticket(
             server,
             self._clock() + lifetime,
@@ -96,7 +116,17 @@ class StartCodes:
             asyncio.get_running_loop().create_future(),
         )
         self._tickets[_digest(code)] = ticket
+        self._expected.pop(_digest(code), None)
         return code, ticket
+
+    def expect(self, code: str, lifetime: float) -> None:
+        """Have the bearer of `code` wait: it belongs to a start that is about to be resumed."""
+        self._expected[_digest(code)] = self._clock() + lifetime
+
+    def limit(self, ticket: Ticket, lifetime: float) -> None:
+        """End a code's life `lifetime` seconds from now, if it is not over already."""
+        if self._clock() < ticket.deadline:
+            ticket.deadline = self._clock() + lifetime
 
     def revoke(self, ticket: Ticket) -> None:
         """End a code at once, because its server started, failed or was stopped."""
@@ -113,20 +143,34 @@ class StartCodes:
 
         Raises:
             Refused: And the alarm has been raised.
+            NotYet: The container's address is not known; it may try again.
         """
         ticket = self._tickets.get(_digest(code))
+        if ticket is None and self._expected.get(_digest(code), 0.0) > self._clock():
+            raise NotYet("a start that is being resumed")
         if ticket is None:
             raise self._alarm("unknown", peer, "no server")
         if ticket.used:
             raise self._alarm("used", peer, ticket.server)
         if self._clock() >= ticket.deadline:
             raise self._alarm("expired", peer, ticket.server)
-        if await ticket.address() != peer:
+        address = await ticket.address()
+        if address is None:
+            raise NotYet(ticket.server)
+        if address != peer:
             # The code stays good: a thief must not be able to stop the owner from starting.
             raise self._alarm("address", peer, ticket.server)
         if ticket.used:  # somebody else won while the address was asked for
             raise self._alarm("used", peer, ticket.server)
+        if self._clock() >= ticket.deadline:  # or the start was given up meanwhile
+            raise self._alarm("expired", peer, ticket.server)
         ticket.used = True
+        if ticket.before:
+            try:
+                await ticket.before(ssh_host_key)
+            except BaseException:
+                ticket.used = False
+                raise
         environment, ticket.environment = ticket.environment, {}
         if not ticket.redeemed.done():
             ticket.redeemed.set_result(ssh_host_key)
@@ -153,6 +197,8 @@ class StartCodes:
         horizon = self._clock() - _MEMORY
         for known in [k for k, t in self._tickets.items() if t.deadline < horizon]:
             del self._tickets[known]
+        for known in [k for k, deadline in self._expected.items() if deadline < self._clock()]:
+            del self._expected[known]
 
 
 def _digest(code: str) -> str:

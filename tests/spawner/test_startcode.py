@@ -3,7 +3,7 @@ import logging
 
 import pytest
 
-from workroom_spawner.startcode import ALARMS, Refused, StartCodes
+from workroom_spawner.startcode import ALARMS, NotYet, Refused, StartCodes, derived_code
 
 HERE = "10.0.0.7"
 
@@ -120,3 +120,70 @@ async def test_old_codes_are_forgotten(codes: StartCodes, clock: Clock) -> None:
     codes.issue("bob", 60, at_home, {})
     await refused(codes, old, HERE, "unknown")
     assert len(codes._tickets) == 1
+
+
+async def test_while_nobody_knows_the_address_it_waits_and_stays_good(codes: StartCodes) -> None:
+    known: list[str] = []
+
+    async def address() -> str | None:
+        return known[0] if known else None
+
+    code, _ = codes.issue("ada", 60, address, {"TOKEN": "t"})
+    with pytest.raises(NotYet):
+        await codes.redeem(code, HERE)
+    known.append(HERE)
+    assert await codes.redeem(code, HERE) == {"TOKEN": "t"}
+
+
+async def test_a_derived_code_is_the_same_again_and_of_one_start_and_one_hub_only() -> None:
+    assert derived_code(b"k" * 32, "start-1") == derived_code(b"k" * 32, "start-1")
+    others = {derived_code(b"k" * 32, "start-2"), derived_code(b"j" * 32, "start-1")}
+    assert derived_code(b"k" * 32, "start-1") not in others
+    assert len(derived_code(b"k" * 32, "start-1")) == 43
+
+
+async def test_an_expected_code_waits_for_its_start_to_be_resumed(
+    codes: StartCodes, clock: Clock
+) -> None:
+    code = derived_code(b"k" * 32, "start-1")
+    codes.expect(code, 60)
+    with pytest.raises(NotYet):
+        await codes.redeem(code, HERE)
+    codes.issue("ada", 60, at_home, {"TOKEN": "t"}, code)
+    assert await codes.redeem(code, HERE) == {"TOKEN": "t"}
+    codes.expect("nobody came", 60)
+    clock.now += 61
+    await refused(codes, "nobody came", HERE, "unknown")
+
+
+async def test_what_fails_before_handing_out_leaves_the_code_good(codes: StartCodes) -> None:
+    saved: list[str | None] = []
+
+    async def save(host_key: str | None) -> None:
+        saved.append(host_key)
+        if len(saved) == 1:
+            raise OSError("disk full")
+
+    code, ticket = codes.issue("ada", 60, at_home, {"TOKEN": "t"})
+    ticket.before = save
+    with pytest.raises(OSError, match="disk full"):
+        await codes.redeem(code, HERE, "key")
+    assert await codes.redeem(code, HERE, "key") == {"TOKEN": "t"}
+    assert saved == ["key", "key"]
+
+
+async def test_given_up_while_the_address_was_asked_for(codes: StartCodes) -> None:
+    async def address() -> str:
+        codes.revoke(ticket)
+        return HERE
+
+    code, ticket = codes.issue("ada", 60, address, {"TOKEN": "t"})
+    await refused(codes, code, HERE, "expired")
+
+
+async def test_a_life_can_be_cut_short_but_not_begun_again(codes: StartCodes, clock: Clock) -> None:
+    code, ticket = codes.issue("ada", 1800, at_home, {"TOKEN": "t"})
+    codes.limit(ticket, 60)
+    clock.now += 61
+    codes.limit(ticket, 60)
+    await refused(codes, code, HERE, "expired")

@@ -22,7 +22,7 @@ from . import home, limits
 
 REFUSED = 78  # EX_CONFIG: starting again with the same code would not help
 UNREACHABLE = 75  # EX_TEMPFAIL
-RETRY_FOR = 20.0
+RETRY_FOR = 20.0  # WORKROOM_START_PATIENCE, in seconds, overrides it
 ANSWER_WITHIN = 15.0
 
 
@@ -40,7 +40,8 @@ def main() -> None:
     os.umask(0o027)
     url = os.environ.pop("WORKROOM_START_URL", "")
     code = os.environ.pop("WORKROOM_START_CODE", "")
-    swap = _Swap(url, code) if url else None
+    patience = float(os.environ.pop("WORKROOM_START_PATIENCE", "") or RETRY_FOR)
+    swap = _Swap(url, code, patience) if url else None
 
     from . import lighter
 
@@ -67,16 +68,16 @@ def main() -> None:
 class _Swap(threading.Thread):
     """The swap, under way while the main thread imports the server."""
 
-    def __init__(self, url: str, code: str) -> None:
+    def __init__(self, url: str, code: str, patience: float) -> None:
         super().__init__(name="start-code", daemon=True)
-        self.url, self.code = url, code
+        self.url, self.code, self.patience = url, code, patience
         self.environment: dict[str, str] = {}
         self.error: StartError | None = None
         self.start()
 
     def run(self) -> None:
         try:
-            self.environment = swap_start_code(self.url, self.code)
+            self.environment = swap_start_code(self.url, self.code, self.patience)
         except StartError as error:
             self.error = error
         except Exception as error:
