@@ -1,4 +1,4 @@
-"""What the ECS spawner must know of its AWS account: one frozen value, made by the hub's settings."""
+"""What the ECS spawner must know of its AWS account: one frozen value, made by the hub."""
 
 from __future__ import annotations
 

@@ -9,12 +9,10 @@ from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Any, ClassVar
 
-import aiohttp
 import docker
 from docker.errors import APIError
 from docker.utils import kwargs_from_env
 from dockerspawner import DockerSpawner
-from jupyterhub.httpclient import fetch
 from jupyterhub.utils import maybe_future
 from traitlets import Integer, List, Unicode, default
 
@@ -26,9 +24,10 @@ from workroom_spawner.errors import (
     death_sentence,
     from_engine,
 )
+from workroom_spawner.progress import Progress
 from workroom_spawner.requests import ServerSpec, container_request
-from workroom_spawner.server import WorkroomServer, _now
-from workroom_spawner.startcode import START_CODES, Ticket
+from workroom_spawner.server import WorkroomServer
+from workroom_spawner.startcode import START_CODES
 
 _LOG_LINES = 15
 _THREADS = 32
@@ -71,9 +70,7 @@ class LocalSpawner(WorkroomServer, DockerSpawner):  # type: ignore[misc]
         super().__init__(*args, **kwargs)
         self.remove = True
         self.use_internal_ip = True
-        self._ticket: Ticket | None = None
         self._creating: asyncio.Future[Any] | None = None
-        self._starting: asyncio.Task[Any] | None = None
 
     @default("object_name")
     def _object_name_default(self) -> str:
@@ -82,37 +79,21 @@ class LocalSpawner(WorkroomServer, DockerSpawner):  # type: ignore[misc]
 
     # -- start -------------------------------------------------------------------
 
-    async def start(self) -> tuple[str, int]:
-        """Create the container, wait until its server accepts connections.
-
-        Returns:
-            IP address and port of the server.
-
-        Raises:
-            SpawnProblem: With a sentence for the user; nothing is left behind.
-        """
-        self._starting = asyncio.current_task()
+    async def bring_up(self, progress: Progress) -> None:
+        """Create the container, start it, wait until its server accepts connections."""
         choice = self.choose()
-        progress = self.begin_progress()
-        self.started_at = _now()
-        try:
-            async with self._deadline():
-                progress.enter("creating", f"Creating your container ({choice.profile.title})")
-                await self._create(choice.image.ref)
-                progress.enter("starting")
-                await self._begin()
-                await self._reported_in()
-                progress.enter("answering")
-                await self._accepting()
-        except Exception as error:
-            problem = from_engine(error, choice.image.ref)
-            progress.fail(problem.message)
-            self.remember_failure(problem.message, reason=f"failed: {problem.reason}")
-            if problem is error:
-                raise
-            raise problem from error
-        self.last_failure = None
-        return self.address, self.port
+        async with self._deadline():
+            progress.enter("creating", f"Creating your container ({choice.profile.title})")
+            await self._create(choice.image.ref)
+            progress.enter("starting")
+            await self._begin()
+            await self._reported_in()
+            progress.enter("answering")
+            await self.accepting(self._still_running)
+
+    def explain(self, error: Exception) -> SpawnProblem:
+        """Turn what the engine's SDK raised into a problem."""
+        return from_engine(error, self.choice.image.ref if self.choice else "")
 
     @asynccontextmanager
     async def _deadline(self) -> AsyncIterator[None]:
@@ -203,16 +184,6 @@ class LocalSpawner(WorkroomServer, DockerSpawner):  # type: ignore[misc]
                 await self._still_running()
         self.ssh_host_key = ticket.redeemed.result()
 
-    async def _accepting(self) -> None:
-        """Wait for an answer over HTTP: a port that accepts may belong to a server that hangs."""
-        waited = 0.0
-        while not await _answers(self.address, self.port, self.server.base_url):
-            await asyncio.sleep(0.05)
-            waited += 0.05
-            if waited >= 1.0:
-                waited = 0.0
-                await self._still_running()
-
     async def _still_running(self) -> None:
         container = await self.docker("inspect_container", self.object_id)
         if not container["State"]["Running"]:
@@ -285,7 +256,7 @@ class LocalSpawner(WorkroomServer, DockerSpawner):  # type: ignore[misc]
         """Let the server end by itself for a moment, then end it; harmless when it is gone."""
         # Now, for the hub counts the stop itself as activity.
         if not self.end_reason:
-            self.end_reason = "cancelled" if self._start_under_way() else self._stop_reason()
+            self.end_reason = "cancelled" if self.start_under_way() else self._stop_reason()
         if self.object_id:
             try:
                 await self.docker("stop", self.object_id, timeout=0 if now else self.stop_seconds)
@@ -293,18 +264,9 @@ class LocalSpawner(WorkroomServer, DockerSpawner):  # type: ignore[misc]
                 if error.status_code not in (304, 404):
                     raise
 
-    def _start_under_way(self) -> bool:
-        starting = self._starting
-        return not (starting is None or starting.done() or starting is asyncio.current_task())
-
     async def run_post_stop_hook(self) -> None:
         """Leave nothing behind: the hub calls this at the end of every stop and failed start."""
-        if self._starting and self._start_under_way():
-            # JupyterHub cancels the waiting for a start, not always the start.
-            self._starting.cancel()
-        if self._ticket:
-            START_CODES.revoke(self._ticket)
-            self._ticket = None
+        self.abandon_start()
         if self._creating:
             await asyncio.wait([self._creating])
             self._creating = None
@@ -347,21 +309,6 @@ def _reason(state: dict[str, Any]) -> str:
     if state.get("OOMKilled") and state.get("ExitCode") == 137:
         return "died: out of memory"
     return f"died: exit code {state.get('ExitCode')}"
-
-
-async def _answers(address: str, port: int, base_url: str) -> bool:
-    try:
-        _, writer = await asyncio.open_connection(address, port)
-    except OSError:
-        return False
-    writer.close()
-    try:
-        answer = await fetch(
-            f"http://{address}:{port}{base_url}api", raise_for_status=False, allow_redirects=False
-        )
-    except aiohttp.ClientError:
-        return False
-    return bool(answer.status < 500)
 
 
 __all__ = ["LocalSpawner", "SpawnProblem"]

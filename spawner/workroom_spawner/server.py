@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import aiohttp
+from jupyterhub.httpclient import fetch
 from traitlets import Instance, Integer, Unicode
 from traitlets.config import LoggingConfigurable
 
 from workroom_spawner import usage
-from workroom_spawner.errors import NotOffered
+from workroom_spawner.errors import NotOffered, ServerDied, SpawnProblem, StartTimeout
 from workroom_spawner.profiles import Catalog, Choice, Image, Profile
 from workroom_spawner.progress import LOCAL_STAGES, Progress, Stage
+from workroom_spawner.startcode import START_CODES, Ticket
 
 if TYPE_CHECKING:
     from jupyterhub.spawner import Spawner as _Mixed
@@ -53,6 +57,8 @@ class WorkroomServer(_Mixed):  # type: ignore[misc]
         self.ssh_host_key: str | None = None
         self.address = ""
         self._progress: Progress | None = None
+        self._ticket: Ticket | None = None
+        self._starting: asyncio.Task[Any] | None = None
         # Non-empty, so that the hub shows the spawn page, whose template draws `form_context`.
         self.options_form = "workroom"
         # The hub's moment for checking options that came through the API, before anything starts.
@@ -120,6 +126,79 @@ class WorkroomServer(_Mixed):  # type: ignore[misc]
             "WORKROOM_MEMORY_LIMIT": str(choice.profile.memory),
             "WORKROOM_CPU_LIMIT": f"{choice.profile.cpu:g}",
         }
+
+    # -- start -------------------------------------------------------------------
+
+    async def start(self) -> tuple[str, int]:
+        """Bring the server up and wait until it answers.
+
+        Returns:
+            IP address and port of the server.
+
+        Raises:
+            SpawnProblem: With a sentence for the user; nothing is left behind.
+        """
+        self._starting = asyncio.current_task()
+        self.choose()
+        progress = self.begin_progress()
+        self.started_at = _now()
+        try:
+            await self.bring_up(progress)
+        except Exception as error:
+            problem = self.explain(error)
+            progress.fail(problem.message)
+            # The server's own last lines may be shown; what an engine or AWS said may not.
+            lines = problem.detail if isinstance(problem, ServerDied | StartTimeout) else ""
+            self.remember_failure(problem.message, lines, reason=f"failed: {problem.reason}")
+            if problem is error:
+                raise
+            raise problem from error
+        self.last_failure = None
+        return self.address, self.port
+
+    async def bring_up(self, progress: Progress) -> None:
+        """Start it, wait until it has reported in and answers; sets `address`.
+
+        Raises:
+            Exception: Anything; `explain` makes it a sentence.
+        """
+        raise NotImplementedError
+
+    def explain(self, error: Exception) -> SpawnProblem:
+        """Turn what `bring_up` raised into a problem with a sentence for the user."""
+        raise NotImplementedError
+
+    def start_under_way(self) -> bool:
+        """Tell whether `start` runs and this is not it."""
+        starting = self._starting
+        return not (starting is None or starting.done() or starting is asyncio.current_task())
+
+    def abandon_start(self) -> None:
+        """End a start under way and its code; called at the end of every stop and failed start."""
+        if self._starting and self.start_under_way():
+            # JupyterHub cancels the waiting for a start, not always the start.
+            self._starting.cancel()
+        if self._ticket:
+            START_CODES.revoke(self._ticket)
+            self._ticket = None
+
+    async def accepting(self, still_running: Callable[[], Awaitable[None]]) -> None:
+        """Wait for an answer over HTTP: a port that accepts may belong to a server that hangs.
+
+        Args:
+            still_running: Asked every second; raises when there is nothing left to wait for.
+        """
+        waited = 0.0
+        while not await self.answers():
+            await asyncio.sleep(0.05)
+            waited += 0.05
+            if waited >= 1.0:
+                waited = 0.0
+                await still_running()
+
+    async def answers(self) -> bool:
+        """Tell whether the server answers over HTTP."""
+        return await _answers(self.address, self.port, self.server.base_url)
 
     # -- progress ----------------------------------------------------------------
 
@@ -220,6 +299,21 @@ class WorkroomServer(_Mixed):  # type: ignore[misc]
         self.ssh_host_key = None
         self.end_reason = ""
         self._progress = None
+
+
+async def _answers(address: str, port: int, base_url: str) -> bool:
+    try:
+        _, writer = await asyncio.open_connection(address, port)
+    except OSError:
+        return False
+    writer.close()
+    try:
+        answer = await fetch(
+            f"http://{address}:{port}{base_url}api", raise_for_status=False, allow_redirects=False
+        )
+    except aiohttp.ClientError:
+        return False
+    return bool(answer.status < 500)
 
 
 def _now() -> datetime:
