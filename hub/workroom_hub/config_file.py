@@ -105,7 +105,8 @@ def check_against_machine(
 ) -> None:
     """Refuse profiles of the settings' own list that do not fit, and files that are not there.
 
-    Default profiles are not an error; those that do not fit are just not offered.
+    Default profiles are not an error; those that do not fit are just not offered. A cluster has
+    machines of its own, so with `spawner: ecs` profiles are not looked at.
 
     Args:
         settings: The settings.
@@ -121,7 +122,7 @@ def check_against_machine(
     source = read(found) if found else Source("settings")
     override(source, os.environ)
     problems = _files(source, settings) + _host(source, settings)
-    if "profiles" in settings.model_fields_set:
+    if "profiles" in settings.model_fields_set and settings.spawner == "local":
         problems += _too_large(source, settings, cpus, memory, gpus)
     if problems:
         _fail(problems, None)
@@ -230,6 +231,7 @@ def _addresses(source: Source, settings: Settings) -> list[Problem]:
         (("web", "port"), settings.web.port),
         (("web", "proxy_api_port"), settings.web.proxy_api_port),
         (("local", "hub_port"), settings.local.hub_port),
+        (("ecs", "emulator_port"), settings.ecs.emulator_port),
     ):
         if port in ports:
             other = dotted(ports[port])

@@ -94,8 +94,9 @@ def _sentence(kind: str, value: Any, context: dict[str, Any], path: Path_) -> tu
         return f"{shown} is not one of the choices.", f"Write {context['expected']}."
     if kind in ("string_too_short", "too_short"):
         return "it is empty.", f"Write at least {context['min_length']}."
-    if kind == "string_too_long":
-        return f"{shown} is too long.", f"Write at most {context['max_length']} characters."
+    if kind in ("string_too_long", "too_long"):
+        most = f"{context['max_length']}{' characters' if kind == 'string_too_long' else ''}"
+        return f"{shown} is too long.", f"Write at most {most}."
     expected = {
         "int": "a whole number",
         "float": "a number",

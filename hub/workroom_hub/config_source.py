@@ -22,6 +22,7 @@ OVERRIDES: dict[str, tuple[str, str]] = {
     "WORKROOM_PORT": ("web", "port"),
     "RSTUDIO": ("build", "rstudio"),
     "CA_BUNDLE": ("build", "ca_bundle"),
+    "WORKROOM_EMULATOR_PORT": ("ecs", "emulator_port"),
 }
 """Environment variable → the field it overrides."""
 

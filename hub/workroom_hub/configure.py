@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from traitlets.config import Config
 
-from workroom_hub import __version__, auth
+from workroom_hub import __version__, auth, configure_ecs
 from workroom_hub.runtime import Runtime
 from workroom_hub.settings import Settings, offered_profiles
 from workroom_hub.static_files import static_version
@@ -25,6 +25,7 @@ CULLER_SERVICE = "idle-culler"
 
 def build(settings: Settings, runtime: Runtime, c: Config) -> Config:
     """Fill `c` for this installation and return it."""
+    settings = configure_ecs.effective(settings, runtime)
     _web(settings, runtime, c)
     _database(runtime, c)
     _proxy(settings, runtime, c)
@@ -38,13 +39,20 @@ def build(settings: Settings, runtime: Runtime, c: Config) -> Config:
 
 def hub_api_url(settings: Settings, runtime: Runtime) -> str:
     """Return where servers and services of this machine reach the hub's API."""
-    return f"http://{runtime.gateway}:{settings.local.hub_port}/hub/api"
+    return f"{_hub_url(settings, runtime)}/hub/api"
+
+
+def _hub_url(settings: Settings, runtime: Runtime) -> str:
+    if settings.spawner == "ecs":
+        return settings.ecs.hub_url
+    return f"http://{runtime.gateway}:{settings.local.hub_port}"
 
 
 def _web(settings: Settings, runtime: Runtime, c: Config) -> None:
     c.JupyterHub.bind_url = f"http://{settings.web.host}:{settings.web.port}"
-    c.JupyterHub.hub_bind_url = f"http://{runtime.gateway}:{settings.local.hub_port}"
-    c.JupyterHub.hub_connect_url = f"http://{runtime.gateway}:{settings.local.hub_port}"
+    host = settings.ecs.host if settings.spawner == "ecs" else runtime.gateway
+    c.JupyterHub.hub_bind_url = f"http://{host}:{settings.local.hub_port}"
+    c.JupyterHub.hub_connect_url = _hub_url(settings, runtime)
     if settings.web.isolation == "subdomain":
         c.JupyterHub.subdomain_host = settings.web.address
     else:
@@ -76,6 +84,7 @@ def _pages(settings: Settings, c: Config) -> None:
         "workroom_version": __version__,
         "workroom_static_version": static_version(),
         "named_server_limit": settings.limits.named_servers,
+        "workroom_measure": _measure(settings),
     }
     c.JupyterHub.default_url = "/hub/home"
     c.JupyterHub.allow_named_servers = settings.limits.named_servers > 0
@@ -112,38 +121,67 @@ def catalog(settings: Settings, runtime: Runtime) -> Catalog:
         )
         for p in offered_profiles(settings, runtime.cpus, runtime.memory)
     )
+    cpus, memory = _one_machine(settings, runtime)
     return Catalog(
         profiles,
         tuple(images),
-        runtime.cpus,
-        runtime.memory,
+        cpus,
+        memory,
         settings.default_profile or profiles[0].name,
     )
 
 
+def _measure(settings: Settings) -> str:
+    """Say what the bars on the cards are relative to."""
+    if settings.spawner == "local":
+        return "this machine"
+    if settings.ecs.instance_cpu and settings.ecs.instance_memory:
+        return "a machine of the cluster"
+    return "the largest size"
+
+
+def _one_machine(settings: Settings, runtime: Runtime) -> tuple[float, int]:
+    """Return the cores and bytes of memory that the bars on the cards are relative to."""
+    if settings.spawner == "local":
+        return runtime.cpus, runtime.memory
+    return (
+        settings.ecs.instance_cpu or max(p.cpu for p in settings.profiles),
+        settings.ecs.instance_memory or max(p.memory for p in settings.profiles),
+    )
+
+
 def _spawner(settings: Settings, runtime: Runtime, c: Config) -> None:
-    c.JupyterHub.spawner_class = LocalSpawner
     # Storms wait for their turn in the engine; nobody is told to come back later.
     c.JupyterHub.concurrent_spawn_limit = 0
     # Traffic through the proxy is not activity: an idle editor polls for ever.
     c.JupyterHub.last_activity_interval = 0
-    spawner = c.LocalSpawner
+    if settings.spawner == "ecs":
+        spawner = c.EcsSpawner
+        configure_ecs.spawner(settings, runtime, c)
+    else:
+        spawner = c.LocalSpawner
+        _local_spawner(settings, runtime, c)
     spawner.catalog = catalog(settings, runtime)
     spawner.instance = settings.instance
     spawner.installation = runtime.installation
-    spawner.network_name = runtime.network
     spawner.start_url = f"{hub_api_url(settings, runtime)}/workroom/start"
     spawner.start_deadline = settings.limits.start_timeout
+    spawner.http_timeout = settings.limits.http_timeout
+    spawner.idle_after = settings.idle.stop_after
+    spawner.default_url = "/lab"
+    spawner.environment = _activity(settings.idle.stop_after)
+
+
+def _local_spawner(settings: Settings, runtime: Runtime, c: Config) -> None:
+    c.JupyterHub.spawner_class = LocalSpawner
+    spawner = c.LocalSpawner
+    spawner.network_name = runtime.network
     # Our own deadline speaks first; the hub's is the net below it.
     spawner.start_timeout = settings.limits.start_timeout + 60
-    spawner.http_timeout = settings.limits.http_timeout
     spawner.poll_interval = 10
     spawner.pids_limit = settings.limits.pids
     spawner.shared_data = str(settings.homes.shared_data or "")
     spawner.dns = list(settings.local.dns)
-    spawner.idle_after = settings.idle.stop_after
-    spawner.default_url = "/lab"
-    spawner.environment = _activity(settings.idle.stop_after)
 
 
 def _activity(stop_after: int) -> dict[str, str]:

@@ -39,18 +39,37 @@ class ImageFacts:
 
 
 @dataclass(frozen=True)
+class Emulator:
+    """The AWS emulator that servers run on instead of AWS (`workroom up --cloud local`).
+
+    Attributes:
+        endpoint_url: Where it answers for every service, on loopback.
+        region: The region it plays.
+        cluster: Name of the cluster in it.
+        subnets: Ids of its subnets.
+    """
+
+    endpoint_url: str
+    region: str
+    cluster: str
+    subnets: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Runtime:
     """Facts about this machine that the hub's configuration depends on.
 
     Attributes:
         home: State folder (absolute).
-        gateway: IPv4 address of this machine on the users' network.
-        network: Name of the users' Docker network.
+        gateway: Address of this machine on which the hub's API listens; with containers here,
+            the IPv4 address on the users' network.
+        network: Name of the users' Docker network; "" without one.
         cpus: Cores of this machine.
         memory: Bytes of memory of this machine.
         images: What `workroom up` read from each allowed image, by reference.
         installation: Id of this installation, kept in the label `io.workroom.installation` of
             what it makes; "" where an older `up` wrote the file.
+        emulator: The AWS emulator in use, or None.
     """
 
     home: Path
@@ -60,6 +79,7 @@ class Runtime:
     memory: int
     images: dict[str, ImageFacts]
     installation: str = ""
+    emulator: Emulator | None = None
 
     @classmethod
     def load(cls, home: Path) -> Runtime:
@@ -70,7 +90,10 @@ class Runtime:
         """
         data = json.loads((home / "runtime.json").read_text())
         images = {ref: ImageFacts(**facts) for ref, facts in data.pop("images").items()}
-        return cls(home=home, images=images, **data)
+        emulator = data.pop("emulator", None)
+        if emulator:
+            emulator = Emulator(**{**emulator, "subnets": tuple(emulator["subnets"])})
+        return cls(home=home, images=images, emulator=emulator, **data)
 
     def save(self) -> None:
         """Write `runtime.json` in one step, so that a reader never sees half of it."""

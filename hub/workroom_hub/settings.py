@@ -9,68 +9,19 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Literal
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    field_validator,
-    model_validator,
-)
+from pydantic import Field, field_validator, model_validator
 
-from workroom_hub import checks
+from workroom_hub import checks, checks_aws
+from workroom_hub.fields import Port, Section, Size, Slug, Span
+from workroom_hub.settings_ecs import Ecs
 
-_SLUG = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,30}[a-z0-9])?")
-_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?", re.IGNORECASE)
-_SPAN = re.compile(r"(\d+(?:\.\d+)?)\s*(s|m|h|d)", re.IGNORECASE)
-_SIZE_UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 _EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104
-_SPAN_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
-def _slug(value: str) -> str:
-    if not _SLUG.fullmatch(value):
-        raise ValueError(
-            "use 1 to 32 lower-case letters, digits and inner hyphens, such as 'small-gpu'"
-        )
-    return value
-
-
-def parse_size(value: Any) -> int:
-    """Return bytes for a number of bytes or text such as `512M` or `2 GiB` (powers of 1024)."""
-    if isinstance(value, int) and not isinstance(value, bool):
-        return value
-    match = _SIZE.fullmatch(value.strip()) if isinstance(value, str) else None
-    if not match:
-        raise ValueError("write a size such as 512M, 2G or 1.5G")
-    return int(float(match[1]) * _SIZE_UNITS[match[2].upper()])
-
-
-def parse_span(value: Any) -> int:
-    """Return seconds for a number of seconds or text such as `30s`, `90m`, `2h`, `1d`."""
-    if isinstance(value, int) and not isinstance(value, bool):
-        return value
-    match = _SPAN.fullmatch(value.strip()) if isinstance(value, str) else None
-    if not match:
-        raise ValueError("write a time such as 30s, 90m, 2h or 1d")
-    return int(float(match[1]) * _SPAN_UNITS[match[2].lower()])
-
-
-Slug = Annotated[str, AfterValidator(_slug)]
-Size = Annotated[int, BeforeValidator(parse_size)]
-Span = Annotated[int, BeforeValidator(parse_span)]
-Port = Annotated[int, Field(ge=1, le=65535)]
-
-
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=False)
-
-
-class Web(_Section):
+class Web(Section):
     """Where people reach Workroom in a browser."""
 
     host: str = Field("127.0.0.1", description="Address the proxy listens on. Loopback by default.")
@@ -108,7 +59,7 @@ class Web(_Section):
         return f"http://{f'[{host}]' if ':' in host else host}:{self.port}"
 
 
-class Oidc(_Section):
+class Oidc(Section):
     """One OpenID Connect provider."""
 
     issuer: str = Field(
@@ -142,7 +93,7 @@ class Oidc(_Section):
     )
 
 
-class Auth(_Section):
+class Auth(Section):
     """Who may log in."""
 
     kind: Literal["password", "oidc"] = Field(
@@ -168,7 +119,7 @@ class Auth(_Section):
         return self
 
 
-class Image(_Section):
+class Image(Section):
     """One image people may choose."""
 
     name: Slug = Field(description="Short name used in profiles and forms.")
@@ -180,7 +131,7 @@ class Image(_Section):
     _check_ref = field_validator("ref")(checks.image_reference)
 
 
-class Profile(_Section):
+class Profile(Section):
     """One size of server."""
 
     name: Slug = Field(description="Short name, unique; stored with every server and usage row.")
@@ -203,15 +154,30 @@ class Profile(_Section):
     )
 
 
-class Homes(_Section):
+class Homes(Section):
     """Where people's files live."""
 
+    kind: Literal["volume", "efs", "host-path"] | None = Field(
+        None,
+        description="`volume`: a volume of this machine's engine each (spawner `local`, and its default). `efs`: an access point each on an Amazon EFS file system (spawner `ecs`, and its default). `host-path`: a folder each below `root`, which every machine of the cluster mounts itself (spawner `ecs`).",
+    )
+    file_system: str = Field("", description="EFS file system, such as fs-0123456789abcdef0.")
+    root: Path = Field(
+        Path("/homes"),
+        description="Folder that holds the homes: on the EFS file system, or of the machines (`host-path`).",
+    )
+    prepare: bool = Field(
+        False,
+        description="With `host-path`: the hub makes each folder, because this machine has the same `root`.",
+    )
+    _check_file_system = field_validator("file_system")(checks_aws.file_system)
+    _check_root = field_validator("root")(checks_aws.absolute)
     shared_data: Path | None = Field(
         None, description="Folder of this machine mounted read-only at `/shared` in every server."
     )
 
 
-class Idle(_Section):
+class Idle(Section):
     """When an unused server is stopped. Busy kernels, terminals and R sessions are never idle."""
 
     stop_after: Span = Field(
@@ -223,7 +189,7 @@ class Idle(_Section):
     )
 
 
-class Limits(_Section):
+class Limits(Section):
     """How much of the platform one person, and everyone together, can have."""
 
     named_servers: int = Field(
@@ -236,10 +202,12 @@ class Limits(_Section):
         120, ge=10, description="Longest wait for a container to report in."
     )
     http_timeout: Span = Field(60, ge=5, description="Longest wait for its web server to answer.")
-    pids: int = Field(4096, ge=128, description="Processes and threads in one server.")
+    pids: int = Field(
+        4096, ge=128, description="Processes and threads in one server (spawner `local`)."
+    )
 
 
-class Local(_Section):
+class Local(Section):
     """The Docker engine of this machine."""
 
     subnet: str | None = Field(
@@ -258,7 +226,7 @@ class Local(_Section):
         return value if value is None else checks.subnet(value)
 
 
-class Build(_Section):
+class Build(Section):
     """How `workroom build` makes the notebook image."""
 
     tag: str = Field(
@@ -320,7 +288,7 @@ def _default_profiles() -> list[Profile]:
     ]
 
 
-class Settings(_Section):
+class Settings(Section):
     """The whole of `workroom.yaml`; every field has a default, so an empty file is valid."""
 
     instance: Slug = Field(
@@ -330,8 +298,9 @@ class Settings(_Section):
     title: str = Field(
         "Workroom", min_length=1, max_length=40, description="Name shown on every page."
     )
-    spawner: Literal["local"] = Field(
-        "local", description="Where servers run. `local`: this machine's Docker engine."
+    spawner: Literal["local", "ecs"] = Field(
+        "local",
+        description="Where servers run. `local`: this machine's Docker engine. `ecs`: a cluster of Amazon ECS; docs/ecs.md.",
     )
     web: Web = Field(default_factory=Web)
     auth: Auth = Field(default_factory=Auth)
@@ -350,6 +319,7 @@ class Settings(_Section):
     idle: Idle = Field(default_factory=Idle)
     limits: Limits = Field(default_factory=Limits)
     local: Local = Field(default_factory=Local)
+    ecs: Ecs = Field(default_factory=Ecs)
     build: Build = Field(default_factory=Build)
 
     @model_validator(mode="after")
@@ -374,14 +344,53 @@ class Settings(_Section):
             )
         return self
 
+    @model_validator(mode="after")
+    def _spawner_complete(self) -> Settings:
+        if self.spawner == "ecs":
+            problem = _ecs_problem(self)
+        elif self.homes.kind not in (None, "volume"):
+            problem = f"homes: kind '{self.homes.kind}' is for 'spawner: ecs'; leave it out"
+        else:
+            problem = ""
+        if problem:
+            raise ValueError(problem)
+        return self
+
+
+def _ecs_problem(settings: Settings) -> str:
+    """Return what `spawner: ecs` lacks, beginning with the section it is about, or ""."""
+    ecs, homes = settings.ecs, settings.homes
+    if ecs.missing:
+        return f"ecs: 'spawner: ecs' needs {'; '.join(ecs.missing)}"
+    if homes.kind == "volume":
+        return "homes: kind 'volume' is for 'spawner: local'; write efs or host-path"
+    if homes.kind != "host-path" and not homes.file_system:
+        return (
+            "homes: 'spawner: ecs' needs homes.file_system, such as fs-0123456789abcdef0 "
+            "(or homes.kind: host-path)"
+        )
+    if homes.kind != "host-path" and not ecs.task_role:
+        return (
+            "ecs: homes on EFS need ecs.task_role, the ARN of a role that may mount them "
+            "(elasticfilesystem:ClientMount and ClientWrite)"
+        )
+    if homes.shared_data:
+        return "homes: shared_data is a folder of this machine, for 'spawner: local' only"
+    return ""
+
 
 def offered_profiles(settings: Settings, cpus: int, memory: int) -> list[Profile]:
-    """Return the profiles a machine of `cpus` cores and `memory` bytes can hold, in their order.
+    """Return the profiles that can be had here, in their order.
+
+    On ECS those are all of them; the cluster has machines of its own. Otherwise it is those that
+    a machine of `cpus` cores and `memory` bytes can hold.
 
     A list of the settings' own is checked before anything starts
     (`config_file.check_against_machine`), so this leaves out default profiles only. A machine
     too small for all of them gets the first one, cut down to what there is.
     """
+    if settings.spawner == "ecs":
+        return list(settings.profiles)
     fitting = [p for p in settings.profiles if p.cpu <= cpus and p.memory <= memory]
     if fitting:
         return fitting

@@ -13,8 +13,11 @@ from pydantic_core import PydanticUndefined
 from workroom_hub.config_file import OVERRIDES
 from workroom_hub.settings import Settings
 
-_SIZES = ("memory",)
-_SPANS = ("stop_after", "check_every", "max_age", "start_timeout", "http_timeout")
+_SIZES = ("memory", "shared_memory", "instance_memory")
+_SPANS = (
+    *("stop_after", "check_every", "max_age", "start_timeout", "http_timeout"),
+    *("stop_timeout", "capacity_timeout", "sweep_every", "orphan_grace"),
+)
 
 _HEAD = """# Settings
 
@@ -135,6 +138,8 @@ def _type(annotation: Any) -> str:
         return " or ".join(f"`{part}`" for part in parts)
     if origin in (typing.Union, types.UnionType):
         return " or ".join(_type(part) for part in parts if part is not type(None))
+    if origin is dict:
+        return "names, each with a text"
     if origin is list:
         return f"list of {_type(parts[0])}" if parts else "list"
     names = {"str": "text", "int": "whole number", "float": "number", "bool": "`true` or `false`"}
@@ -150,7 +155,7 @@ def _default(name: str, field: FieldInfo) -> str:
         value = field.default_factory() if field.default_factory else None  # type: ignore[call-arg]
     if isinstance(value, BaseModel):
         return ""
-    if isinstance(value, list):
+    if isinstance(value, list | dict):
         shown = [getattr(item, "name", item) for item in value]
         return ", ".join(f"`{item}`" for item in shown) or "none"
     if value in (None, ""):

@@ -67,7 +67,7 @@ class Catalog:
 
     profiles: tuple[Profile, ...]
     images: tuple[Image, ...]
-    cpus: int
+    cpus: float
     memory: int
     default: str
 

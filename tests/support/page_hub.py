@@ -66,6 +66,7 @@ def configure(c: Any) -> None:
         "workroom_title": settings.title,
         "workroom_version": "0.1.0",
         "workroom_static_version": static_version(),
+        "workroom_measure": "this machine",
     }
     hub.tornado_settings = {"slow_spawn_timeout": 0.5}  # the API answers "pending" sooner
     hub.default_url = "/hub/home"

@@ -1,0 +1,121 @@
+"""Settings → what the ECS spawner must know. Pure, like `configure`, of which it is a part."""
+
+from __future__ import annotations
+
+from traitlets.config import Config
+
+from workroom_hub import settings_ecs
+from workroom_hub.runtime import Runtime
+from workroom_hub.settings import Homes, Settings
+from workroom_spawner.ecs_settings import (
+    Bucket,
+    CapacityProvider,
+    EcsHomes,
+    EcsSettings,
+    GroupRoles,
+    Quotas,
+    TaskLogs,
+)
+
+# A queue of 1,000 new users takes a quarter of an hour at AWS's one registration a second.
+_QUEUE_SECONDS = 3600
+
+
+def effective(settings: Settings, runtime: Runtime) -> Settings:
+    """Return the settings in force: with the emulator its cluster, whatever the file says.
+
+    What an account of AWS would have to hold (roles, networks, machines) is left out; homes are
+    folders in the state folder.
+    """
+    emulator = runtime.emulator
+    if emulator is None:
+        return settings
+    kept = ("execute_command", "shared_memory", "stop_timeout", "sweep_every", "orphan_grace")
+    ecs = settings_ecs.Ecs(
+        region=emulator.region,
+        cluster=emulator.cluster,
+        subnets=list(emulator.subnets),
+        hub_url=f"http://{runtime.gateway}:{settings.local.hub_port}",
+        hub_host=runtime.gateway,
+        endpoint_url=emulator.endpoint_url,
+        tags=settings.ecs.tags,
+        quotas=settings.ecs.quotas,
+        emulator_port=settings.ecs.emulator_port,
+        instance_cpu=runtime.cpus,
+        instance_memory=runtime.memory,
+        **{name: getattr(settings.ecs, name) for name in kept},
+    )
+    homes = Homes(kind="host-path", root=runtime.home / "homes", prepare=True)
+    return settings.model_copy(update={"spawner": "ecs", "ecs": ecs, "homes": homes})
+
+
+def spawner(settings: Settings, runtime: Runtime, c: Config) -> None:
+    """Choose the ECS spawner and set what only it has."""
+    c.JupyterHub.spawner_class = "workroom_spawner.ecs.EcsSpawner"
+    ours = c.EcsSpawner
+    ours.platform_settings = ecs_settings(settings, runtime)
+    # Its own deadlines speak first; the hub's is the net below them.
+    ours.start_timeout = (
+        _QUEUE_SECONDS + settings.ecs.capacity_timeout + settings.limits.start_timeout + 60
+    )
+    ours.poll_interval = 30
+
+
+def ecs_settings(settings: Settings, runtime: Runtime) -> EcsSettings:
+    """Return what the spawner's own modules read."""
+    ecs = settings.ecs
+    return EcsSettings(
+        region=ecs.region,
+        cluster=ecs.cluster,
+        instance=settings.instance,
+        installation=runtime.installation,
+        subnets=tuple(ecs.subnets),
+        security_groups=tuple(ecs.security_groups),
+        capacity_providers=_providers(ecs.capacity_providers),
+        gpu_capacity_providers=_providers(ecs.gpu_capacity_providers),
+        task_role=ecs.task_role,
+        execution_role=ecs.execution_role,
+        group_roles=tuple(GroupRoles(r.group, r.task_role, r.execution_role) for r in ecs.roles),
+        homes=_homes(settings.homes),
+        logs=TaskLogs(ecs.logs.group, ecs.logs.prefix) if ecs.logs else None,
+        registry_secret=ecs.registry_secret,
+        placement_constraints=tuple(
+            rule.model_dump(exclude_defaults=True) for rule in ecs.placement_constraints
+        ),
+        tags=dict(ecs.tags),
+        execute_command=ecs.execute_command,
+        shared_memory=ecs.shared_memory,
+        stop_seconds=ecs.stop_timeout,
+        sweep_seconds=float(ecs.sweep_every),
+        orphan_grace=float(ecs.orphan_grace),
+        capacity_timeout=float(ecs.capacity_timeout),
+        auto_scaling_group=ecs.auto_scaling_group,
+        endpoint_url=ecs.endpoint_url,
+        quotas=_quotas(ecs.quotas),
+    )
+
+
+def _providers(given: list[settings_ecs.CapacityProvider]) -> tuple[CapacityProvider, ...]:
+    return tuple(CapacityProvider(p.name, p.weight, p.base) for p in given)
+
+
+def _homes(homes: Homes) -> EcsHomes:
+    return EcsHomes(
+        "host-path" if homes.kind == "host-path" else "efs",
+        homes.file_system,
+        str(homes.root),
+        homes.prepare,
+    )
+
+
+def _quotas(quotas: settings_ecs.Quotas) -> Quotas:
+    def bucket(given: settings_ecs.Bucket) -> Bucket:
+        return Bucket(given.burst, given.rate)
+
+    return Quotas(
+        run=bucket(quotas.run),
+        describe=bucket(quotas.describe),
+        register=bucket(quotas.registrations),
+        definitions=bucket(quotas.definitions),
+        other=bucket(quotas.other),
+    )

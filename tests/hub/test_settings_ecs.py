@@ -1,0 +1,360 @@
+"""`spawner: ecs`: what its settings may hold, and how each of them reaches the spawner."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from traitlets.config import Config
+
+from workroom_hub import config_file, configure, configure_ecs
+from workroom_hub.errors import ConfigError
+from workroom_hub.runtime import Emulator, ImageFacts, Runtime
+from workroom_hub.settings import Settings
+from workroom_spawner import ecs_settings
+from workroom_spawner.ecs_settings import EcsSettings
+
+GIB = 2**30
+ROLE = "arn:aws:iam::123456789012:role/"
+SECRET = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:registry-a1b2c3"
+SUBNET, OTHER_SUBNET = "subnet-0123456789abcdef0", "subnet-0a1b2c3d"
+
+LEAST: dict[str, Any] = {
+    "spawner": "ecs",
+    "homes": {"file_system": "fs-0123456789abcdef0"},
+    "ecs": {
+        "region": "eu-central-1",
+        "cluster": "data-science",
+        "subnets": [SUBNET],
+        "hub_url": "http://10.0.1.5:8081",
+        "task_role": f"{ROLE}task",
+    },
+}
+
+
+@pytest.fixture
+def runtime(tmp_path: Path) -> Runtime:
+    facts = ImageFacts("sha256:1", None, "")
+    images = {"workroom/notebook:latest": facts}
+    return Runtime(tmp_path, "10.0.1.5", "", 4, 16 * GIB, images, installation="ab12")
+
+
+def merged(**sections: Any) -> dict[str, Any]:
+    """Return `LEAST` with fields changed; None takes one away."""
+    given = {**LEAST}
+    for name, value in sections.items():
+        if isinstance(value, dict):
+            section = {**LEAST.get(name, {}), **value}
+            given[name] = {k: v for k, v in section.items() if v is not None}
+        else:
+            given[name] = value
+    return given
+
+
+def refused(tmp_path: Path, given: dict[str, Any]) -> str:
+    import json
+
+    file = tmp_path / "workroom.yaml"
+    file.write_text(json.dumps(given))
+    with pytest.raises(ConfigError) as caught:
+        config_file.load(file, environment={})
+    return f"{caught.value.message} {caught.value.fix}"
+
+
+# -- what is needed --------------------------------------------------------------------
+
+
+def test_the_least_there_must_be_is_enough() -> None:
+    Settings.model_validate(LEAST)
+
+
+@pytest.mark.parametrize("name", ["region", "cluster", "subnets", "hub_url"])
+def test_a_field_that_ecs_cannot_do_without_is_named_with_an_example(
+    name: str, tmp_path: Path
+) -> None:
+    said = refused(tmp_path, merged(ecs={name: None}))
+    assert f"'spawner: ecs' needs ecs.{name} (such as " in said
+    assert "problems" not in said
+
+
+def test_all_that_is_missing_is_said_in_one_sentence(tmp_path: Path) -> None:
+    said = refused(tmp_path, {"spawner": "ecs"})
+    for name in ("region", "cluster", "subnets", "hub_url"):
+        assert f"ecs.{name}" in said
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"homes": {"file_system": None}}, "needs homes.file_system"),
+        ({"homes": {"kind": "volume"}}, "kind 'volume' is for 'spawner: local'"),
+        ({"homes": {"shared_data": "/srv"}}, "shared_data is a folder of this machine"),
+        ({"ecs": {"task_role": None}}, "homes on EFS need ecs.task_role"),
+        ({"ecs": {"registry_secret": SECRET}}, "ECS needs ecs.execution_role for it"),
+        ({"ecs": {"logs": {"group": "/w"}}}, "ECS needs ecs.execution_role for it"),
+    ],
+)
+def test_what_belongs_together_is_asked_for(
+    change: dict[str, Any], sentence: str, tmp_path: Path
+) -> None:
+    assert sentence in refused(tmp_path, merged(**change))
+
+
+def test_homes_that_the_machines_mount_need_neither_file_system_nor_role() -> None:
+    homes = {"kind": "host-path", "root": "/mnt/homes", "file_system": None}
+    settings = Settings.model_validate(merged(homes=homes, ecs={"task_role": None}))
+    assert settings.homes.root == Path("/mnt/homes")
+
+
+def test_homes_of_a_cluster_are_not_for_this_machine(tmp_path: Path) -> None:
+    said = refused(tmp_path, {"homes": {"kind": "efs", "file_system": "fs-01234567"}})
+    assert "homes: kind 'efs' is for 'spawner: ecs'; leave it out" in said
+
+
+# -- what values look like -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "sentence"),
+    [
+        ("region", "frankfurt", "a region is written like eu-central-1"),
+        ("cluster", "my cluster", "a cluster is a name of letters"),
+        ("subnets", ["10.0.0.0/24"], "write it like subnet-0123456789abcdef0"),
+        ("security_groups", ["sg-xyz"], "write it like sg-0123456789abcdef0"),
+        ("security_groups", ["sg-01234567"] * 6, "Write at most 5."),
+        ("hub_url", "10.0.1.5:8081", "write an address without a path"),
+        ("hub_url", "http://10.0.1.5:8081/hub", "write an address without a path"),
+        ("task_role", "workroom-task", "a role is given by its ARN"),
+        ("task_role", "arn:aws:iam::1234:role/x", "a role is given by its ARN"),
+        ("execution_role", SECRET, "a role is given by its ARN"),
+        ("registry_secret", "registry-a1b2c3", "a secret is given by its ARN"),
+        ("capacity_providers", [{"name": "FARGATE"}], "Fargate cannot mount"),
+        ("roles", [{"group": "research"}], "give the group a task_role"),
+        ("placement_constraints", [{"type": "memberOf"}], "an expression belongs to memberOf"),
+        ("placement_constraints", [{"type": "spread"}], "'memberOf' or 'distinctInstance'"),
+        ("tags", {"workroom:user": "ann"}, "are taken"),
+        ("tags", {"team": "<b>"}, "tags hold letters, digits"),
+        ("stop_timeout", "3m", "is too large"),
+        ("quotas", {"run": {"burst": 100}}, "Add 'rate: …'"),
+        ("quotas", {"run": {"burst": 0, "rate": 1}}, "is too small"),
+        ("logs", {"group": "a b"}, "a log group is a name such as"),
+        ("logs", {"group": "a", "prefix": "a/b"}, "use 1 to 100 letters"),
+        ("subnet", [SUBNET], "Did you mean 'subnets'?"),
+    ],
+)
+def test_a_wrong_value_is_named_with_what_to_write(
+    field: str, value: Any, sentence: str, tmp_path: Path
+) -> None:
+    said = refused(tmp_path, merged(ecs={"execution_role": f"{ROLE}start", field: value}))
+    assert f"ecs.{field}" in said
+    assert sentence in said
+
+
+def test_an_arn_of_china_and_a_role_with_a_path_are_good() -> None:
+    role = "arn:aws-cn:iam::123456789012:role/teams/data/task"
+    given = merged(ecs={"task_role": role, "region": "cn-north-1", "hub_url": "http://hub:81/"})
+    ecs = Settings.model_validate(given).ecs
+    assert (ecs.task_role, ecs.hub_url, ecs.host) == (role, "http://hub:81", "hub")
+
+
+def test_the_emulators_port_is_nobody_elses(tmp_path: Path) -> None:
+    assert "ecs.emulator_port: 8000 is web.port too." in refused(
+        tmp_path, {"ecs": {"emulator_port": 8000}}
+    )
+    settings = config_file.load(environment={"WORKROOM_EMULATOR_PORT": "4600"})
+    assert settings.ecs.emulator_port == 4600
+
+
+def test_a_cluster_has_machines_of_its_own(tmp_path: Path) -> None:
+    import json
+
+    profiles = [{"name": "huge", "title": "Huge", "cpu": 96, "memory": "700G"}]
+    file = tmp_path / "workroom.yaml"
+    for given, fits in (({"profiles": profiles}, False), (merged(profiles=profiles), True)):
+        file.write_text(json.dumps(given))
+        settings = config_file.load(file, environment={})
+        if fits:
+            config_file.check_against_machine(settings, 2, 4 * GIB, path=file)
+        else:
+            with pytest.raises(ConfigError, match="this machine has 2 cores"):
+                config_file.check_against_machine(settings, 2, 4 * GIB, path=file)
+
+
+# -- what becomes of them ------------------------------------------------------------------
+
+
+def build(runtime: Runtime, given: dict[str, Any]) -> Config:
+    return configure.build(Settings.model_validate(given), runtime, Config())
+
+
+def test_the_least_becomes_these_settings_of_the_spawner(runtime: Runtime) -> None:
+    found = build(runtime, LEAST).EcsSpawner.platform_settings
+    assert found == EcsSettings(
+        region="eu-central-1",
+        cluster="data-science",
+        instance="workroom",
+        installation="ab12",
+        subnets=(SUBNET,),
+        task_role=f"{ROLE}task",
+        homes=ecs_settings.EcsHomes("efs", "fs-0123456789abcdef0", "/homes", False),
+    )
+
+
+def test_every_setting_reaches_the_spawner(runtime: Runtime) -> None:
+    given = merged(
+        homes={"kind": "host-path", "root": "/mnt/h", "prepare": True, "file_system": None},
+        ecs={
+            "subnets": [SUBNET, OTHER_SUBNET],
+            "security_groups": ["sg-01234567"],
+            "capacity_providers": [{"name": "main", "weight": 2, "base": 1}],
+            "gpu_capacity_providers": [{"name": "gpu"}],
+            "execution_role": f"{ROLE}start",
+            "roles": [{"group": "research", "task_role": f"{ROLE}research"}],
+            "logs": {"group": "/workroom"},
+            "registry_secret": SECRET,
+            "placement_constraints": [
+                {"type": "memberOf", "expression": "attribute:team == data"},
+                {"type": "distinctInstance"},
+            ],
+            "tags": {"cost-centre": "42"},
+            "execute_command": True,
+            "shared_memory": "1G",
+            "stop_timeout": "1m",
+            "capacity_timeout": "20m",
+            "sweep_every": "1m",
+            "orphan_grace": "10m",
+            "auto_scaling_group": "workroom-asg",
+            "endpoint_url": "https://vpce.example.com",
+            "quotas": {
+                name: {"burst": number, "rate": number / 10}
+                for number, name in enumerate(
+                    ("run", "describe", "registrations", "definitions", "other"), start=1
+                )
+            },
+        },
+    )
+    assert build(runtime, given).EcsSpawner.platform_settings == EcsSettings(
+        region="eu-central-1",
+        cluster="data-science",
+        instance="workroom",
+        installation="ab12",
+        subnets=(SUBNET, OTHER_SUBNET),
+        security_groups=("sg-01234567",),
+        capacity_providers=(ecs_settings.CapacityProvider("main", 2, 1),),
+        gpu_capacity_providers=(ecs_settings.CapacityProvider("gpu"),),
+        task_role=f"{ROLE}task",
+        execution_role=f"{ROLE}start",
+        group_roles=(ecs_settings.GroupRoles("research", f"{ROLE}research"),),
+        homes=ecs_settings.EcsHomes("host-path", "", "/mnt/h", True),
+        logs=ecs_settings.TaskLogs("/workroom"),
+        registry_secret=SECRET,
+        placement_constraints=(
+            {"type": "memberOf", "expression": "attribute:team == data"},
+            {"type": "distinctInstance"},
+        ),
+        tags={"cost-centre": "42"},
+        execute_command=True,
+        shared_memory=GIB,
+        stop_seconds=60,
+        sweep_seconds=60.0,
+        orphan_grace=600.0,
+        capacity_timeout=1200.0,
+        auto_scaling_group="workroom-asg",
+        endpoint_url="https://vpce.example.com",
+        quotas=ecs_settings.Quotas(
+            run=ecs_settings.Bucket(1, 0.1),
+            describe=ecs_settings.Bucket(2, 0.2),
+            register=ecs_settings.Bucket(3, 0.3),
+            definitions=ecs_settings.Bucket(4, 0.4),
+            other=ecs_settings.Bucket(5, 0.5),
+        ),
+    )
+
+
+def test_quotas_that_are_not_given_are_the_documented_ones(runtime: Runtime) -> None:
+    found = build(runtime, LEAST).EcsSpawner.platform_settings
+    assert found.quotas == ecs_settings.Quotas()
+
+
+def test_the_hub_listens_where_it_is_told_and_tasks_are_told_its_url(runtime: Runtime) -> None:
+    given = merged(ecs={"hub_url": "http://hub.internal:9000", "hub_host": "10.0.1.5"})
+    c = build(runtime, given)
+    assert c.JupyterHub.hub_bind_url == "http://10.0.1.5:8081"
+    assert c.JupyterHub.hub_connect_url == "http://hub.internal:9000"
+    assert c.EcsSpawner.start_url == "http://hub.internal:9000/hub/api/workroom/start"
+
+
+def test_the_hubs_own_limit_is_beyond_queue_machine_and_start(runtime: Runtime) -> None:
+    c = build(runtime, merged(limits={"start_timeout": "2m"}, ecs={"capacity_timeout": "30m"}))
+    assert c.JupyterHub.spawner_class == "workroom_spawner.ecs.EcsSpawner"
+    assert c.EcsSpawner.start_deadline == 120
+    assert c.EcsSpawner.start_timeout >= 1800 + 120 + 1000
+    assert c.EcsSpawner.poll_interval == 30
+    assert c.EcsSpawner.environment == build(runtime, {}).LocalSpawner.environment
+    assert "LocalSpawner" not in c
+
+
+@pytest.mark.parametrize(
+    ("ecs", "bars", "measure"),
+    [
+        ({}, (8, 32 * GIB), "the largest size"),
+        (
+            {"instance_cpu": 16, "instance_memory": "64G"},
+            (16, 64 * GIB),
+            "a machine of the cluster",
+        ),
+    ],
+)
+def test_bars_on_cards_are_never_relative_to_the_hubs_machine(
+    runtime: Runtime, ecs: dict[str, Any], bars: tuple[float, int], measure: str
+) -> None:
+    c = build(runtime, merged(ecs=ecs))
+    catalog = c.EcsSpawner.catalog
+    assert (catalog.cpus, catalog.memory) == bars
+    assert c.JupyterHub.template_vars["workroom_measure"] == measure
+    # Larger than the hub's own machine, and on offer all the same.
+    assert [p.name for p in catalog.profiles] == ["small", "medium", "large", "x-large"]
+
+
+# -- the emulator ----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def emulated(runtime: Runtime) -> Runtime:
+    emulator = Emulator("http://127.0.0.1:4566", "us-east-1", "workroom", (SUBNET,))
+    return Runtime(
+        runtime.home, "172.30.0.1", "workroom-users", 2, 4 * GIB, runtime.images, "ab12", emulator
+    )
+
+
+def test_with_the_emulator_the_same_settings_run_on_it(emulated: Runtime) -> None:
+    given = {"ecs": {"tags": {"team": "data"}, "task_role": f"{ROLE}task", "stop_timeout": 5}}
+    c = build(emulated, given)
+    assert c.EcsSpawner.platform_settings == EcsSettings(
+        region="us-east-1",
+        cluster="workroom",
+        instance="workroom",
+        installation="ab12",
+        subnets=(SUBNET,),
+        homes=ecs_settings.EcsHomes("host-path", "", str(emulated.home / "homes"), True),
+        tags={"team": "data"},
+        stop_seconds=5,
+        endpoint_url="http://127.0.0.1:4566",
+    )
+    assert c.JupyterHub.hub_bind_url == "http://172.30.0.1:8081"
+    assert c.EcsSpawner.start_url == "http://172.30.0.1:8081/hub/api/workroom/start"
+
+
+def test_an_account_of_aws_in_the_settings_is_not_used_with_the_emulator(
+    emulated: Runtime,
+) -> None:
+    settings = Settings.model_validate(merged(ecs={"execution_role": f"{ROLE}start"}))
+    found = configure_ecs.effective(settings, emulated)
+    assert found.ecs.cluster == "workroom"
+    assert (found.ecs.task_role, found.ecs.execution_role, found.homes.file_system) == ("", "", "")
+
+
+def test_the_emulator_is_remembered_in_the_state_folder(emulated: Runtime) -> None:
+    emulated.save()
+    assert Runtime.load(emulated.home) == emulated
