@@ -59,9 +59,15 @@ def hostname(user: str, server: str) -> str:
 def tag_value(text: str) -> str:
     """Return `text` as AWS takes it for a tag's value: itself if it may stand, else made unique.
 
-    Values have at most 256 characters: letters, digits, spaces and `+ - = . _ : / @`.
+    Values have at most 256 characters: letters, digits, spaces and `+ - = . _ : / @`. They may not
+    begin with `aws:`, and spaces at either end do not survive every tool that shows them.
     """
-    kept = re.sub(r"[^\w +\-=.:/@]", "_", text)
-    if kept == text and len(text) <= 200:
+    kept = re.sub(r"(?i)^aws:", "aws_", re.sub(r"[^\w +\-=.:/@]", "_", text)).strip()
+    if kept == text and _utf16_units(kept) <= 256:
         return text
-    return f"{kept[:200]} {digest('tag', text)}"
+    return f"{kept[:120]} {digest('tag', text)}".strip()
+
+
+def _utf16_units(text: str) -> int:
+    # The measure of AWS's limits: an ancient script's letter counts twice.
+    return len(text.encode("utf-16-le")) // 2

@@ -19,8 +19,10 @@ from workroom_spawner.requests import HOME, UID
 CONTAINER = "server"
 WEB_PORT = 8888
 SSH_PORT = 2222
-# Of the definition; every RunTask overrides them. ECS wants some size, and 128 units at least.
-_LEAST_CPU, _LEAST_MEMORY = "256", "512"
+# Of the definition; every RunTask overrides them. ECS wants some size.
+_CPU, _MEMORY = "256", "512"
+# CPU units below which ECS takes no task (API reference, `cpu` of a task definition).
+_LEAST_CPU = 128
 _MIB = 2**20
 
 Request = dict[str, Any]
@@ -31,7 +33,7 @@ class TaskSpec:
     """Everything ECS has to know of one server.
 
     Attributes:
-        cpu: Limit in cores; ECS counts 1024 units a core.
+        cpu: Limit in cores; ECS counts 1024 units a core, and 128 units are the least.
         memory: Limit in bytes; ECS counts MiB.
         gpu: Whole GPUs.
         home: Access point id (`efs`) or folder of the machine (`host-path`) of the home.
@@ -60,8 +62,8 @@ def task_definition(spec: TaskSpec, ecs: EcsSettings) -> Request:
     content: Request = {
         "requiresCompatibilities": ["EC2"],
         "networkMode": "awsvpc",
-        "cpu": _LEAST_CPU,
-        "memory": _LEAST_MEMORY,
+        "cpu": _CPU,
+        "memory": _MEMORY,
         "containerDefinitions": [_container(spec, ecs)],
         "volumes": [_home_volume(spec, ecs)],
     }
@@ -141,19 +143,17 @@ def run_task(spec: TaskSpec, ecs: EcsSettings, definition: str, client_token: st
         definition: Family or ARN of the task definition.
         client_token: Makes RunTask idempotent; at most 64 characters.
     """
-    cpu, memory = str(round(spec.cpu * 1024)), str(spec.memory // _MIB)
+    cpu, memory = max(_LEAST_CPU, round(spec.cpu * 1024)), spec.memory // _MIB
     container: Request = {
         "name": CONTAINER,
-        "cpu": int(cpu),
-        "memory": int(memory),
-        "environment": [
-            {"name": name, "value": value} for name, value in sorted(spec.environment.items())
-        ],
+        "cpu": cpu,
+        "memory": memory,
+        "environment": _environment(spec.environment),
     }
     if spec.gpu:
         container["resourceRequirements"] = [{"type": "GPU", "value": str(spec.gpu)}]
     task_role, execution_role = ecs.roles(spec.groups)
-    overrides: Request = {"containerOverrides": [container], "cpu": cpu, "memory": memory}
+    overrides: Request = {"containerOverrides": [container], "cpu": str(cpu), "memory": str(memory)}
     # The general roles are in the definition already; overrides have 8,192 characters in all.
     if task_role != ecs.task_role:
         overrides["taskRoleArn"] = task_role
@@ -166,13 +166,7 @@ def run_task(spec: TaskSpec, ecs: EcsSettings, definition: str, client_token: st
         "count": 1,
         "clientToken": client_token,
         "startedBy": ecs.started_by,
-        "networkConfiguration": {
-            "awsvpcConfiguration": {
-                "subnets": list(ecs.subnets),
-                "securityGroups": list(ecs.security_groups),
-                "assignPublicIp": "DISABLED",
-            }
-        },
+        "networkConfiguration": {"awsvpcConfiguration": _network(ecs)},
         "overrides": overrides,
         "enableExecuteCommand": ecs.execute_command,
         "enableECSManagedTags": True,
@@ -198,6 +192,13 @@ def run_task(spec: TaskSpec, ecs: EcsSettings, definition: str, client_token: st
     return request
 
 
+def _network(ecs: EcsSettings) -> Request:
+    network: Request = {"subnets": list(ecs.subnets), "assignPublicIp": "DISABLED"}
+    if ecs.security_groups:  # else the VPC's default one
+        network["securityGroups"] = list(ecs.security_groups)
+    return network
+
+
 SERVER_ID = "workroom:server-id"
 """Tag that says exactly whose a task is; user names do not survive AWS's rules for tags."""
 START = "workroom:start"
@@ -210,11 +211,16 @@ def server_id(ecs: EcsSettings, user: str, server: str) -> str:
 
 
 def with_environment(request: Request, more: dict[str, str]) -> Request:
-    """Return `request` with variables added; how the start code gets in, and only there."""
+    """Return `request` with variables set; how the start code gets in, and only there."""
     complete = copy.deepcopy(request)
     [container] = complete["overrides"]["containerOverrides"]
-    container["environment"] += [{"name": n, "value": v} for n, v in sorted(more.items())]
+    merged = {each["name"]: each["value"] for each in container["environment"]} | more
+    container["environment"] = _environment(merged)
     return complete
+
+
+def _environment(variables: dict[str, str]) -> list[dict[str, str]]:
+    return [{"name": name, "value": value} for name, value in sorted(variables.items())]
 
 
 def _tags(tags: dict[str, str]) -> list[dict[str, str]]:
