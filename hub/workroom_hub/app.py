@@ -19,10 +19,8 @@ from tornado.ioloop import PeriodicCallback
 from tornado.web import StaticFileHandler
 
 from workroom_hub import accounts, start_handler
-from workroom_spawner.local import engine_client
-from workroom_spawner.requests import LABEL
+from workroom_hub.keepers import ContainerKeeper, Keeper, TaskKeeper
 
-# An engine that was away when a server had to stop may leave its container running.
 _SWEEP_SECONDS = 300
 STATIC = Path(__file__).parent / "static"
 
@@ -60,7 +58,7 @@ class PatientProxy(ConfigurableHTTPProxy):  # type: ignore[misc]
 
 
 class WorkroomHub(JupyterHub):  # type: ignore[misc]
-    """JupyterHub with Workroom's handlers; removes containers that no server owns at start."""
+    """JupyterHub with Workroom's handlers, and a keeper that leaves nothing lost or left over."""
 
     name = "workroom-hub"
 
@@ -83,43 +81,36 @@ class WorkroomHub(JupyterHub):  # type: ignore[misc]
     async def init_spawners(self) -> Any:
         """Adopt running servers, reachable or not."""
         User._wait_up = _keep_unreachable
+        ecs = str(self.config.JupyterHub.spawner_class).endswith("EcsSpawner")
+        self.keeper: Keeper = TaskKeeper(self) if ecs else ContainerKeeper(self)
+        self.keeper.before_spawners()
         return await super().init_spawners()
 
     async def start(self) -> None:
         """Start, clear away what an earlier hub left half-made, and look again now and then."""
         await super().start()
+        await self.keeper.begin()
         await self._sweep()
         self._sweeper = PeriodicCallback(self._sweep, _SWEEP_SECONDS * 1000)
         self._sweeper.start()
 
     async def _sweep(self) -> None:
         try:
-            await self.remove_orphans()
+            await self.keeper.sweep()
         except Exception:
-            self.log.exception("orphaned containers could not be looked for; tried again later")
+            self.log.exception("the sweep for left-over work failed; tried again later")
 
-    async def remove_orphans(self) -> None:
-        """Remove containers of this installation whose server the hub does not know as active."""
-        instance = self.config.LocalSpawner.instance
-        client = engine_client()
-        found = await asyncio.to_thread(
-            client.containers, all=True, filters={"label": f"{LABEL}.instance={instance}"}
-        )
-        for container in found:
-            labels = container["Labels"]
-            user, server = labels.get(f"{LABEL}.user", ""), labels.get(f"{LABEL}.server", "")
-            if self._is_active(user, server):
-                continue
-            self.log.warning("removing orphaned container %s", container["Names"][0])
-            try:
-                await asyncio.to_thread(client.remove_container, container["Id"], force=True)
-            except Exception:
-                self.log.exception("%s could not be removed; tried again later", container["Id"])
-
-    def _is_active(self, user_name: str, server: str) -> bool:
+    def is_active(self, user_name: str, server: str) -> bool:
+        """Tell whether the hub knows this server as running or starting."""
         # UserDict looks up names in the database; `get` would not.
         user = self.users[user_name] if user_name in self.users else None  # noqa: SIM401
         return user is not None and server in user.spawners and user.spawners[server].active
+
+    async def cleanup(self) -> None:
+        """End what goes on beside the spawners."""
+        if keeper := getattr(self, "keeper", None):
+            await keeper.close()
+        await super().cleanup()
 
 
 main = WorkroomHub.launch_instance

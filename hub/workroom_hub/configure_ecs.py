@@ -54,6 +54,7 @@ def spawner(settings: Settings, runtime: Runtime, c: Config) -> None:
     c.JupyterHub.spawner_class = "workroom_spawner.ecs.EcsSpawner"
     ours = c.EcsSpawner
     ours.platform_settings = ecs_settings(settings, runtime)
+    ours.start_code_key = bytes.fromhex(runtime.secret("start-code-key"))
     # Its own deadlines speak first; the hub's is the net below them.
     ours.start_timeout = (
         _QUEUE_SECONDS + settings.ecs.capacity_timeout + settings.limits.start_timeout + 60

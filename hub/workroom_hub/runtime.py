@@ -15,7 +15,7 @@ import uuid
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-SECRETS = ("proxy-token", "cli-token", "cookie-secret")
+SECRETS = ("proxy-token", "cli-token", "cookie-secret", "start-code-key")
 
 
 def state_folder() -> Path:
@@ -104,6 +104,11 @@ class Runtime:
     def secret(self, name: str) -> str:
         """Return a secret of the state folder; `SECRETS` names them."""
         return read_secret(self.home, name)
+
+
+def uses_emulator(home: Path) -> bool:
+    """Return whether this installation was told to use the AWS emulator, until its next `down`."""
+    return (home / EMULATOR_CHOSEN).exists()
 
 
 def write_private(path: Path, text: str) -> None:

@@ -37,6 +37,15 @@ LOCAL_STAGES = (
     Stage("answering", "Your server is getting ready", 65),
 )
 
+ECS_STAGES = (
+    Stage("requested", "Request accepted", 5),
+    Stage("queued", "Waiting for your turn", 10),
+    Stage("machine", "Finding a machine", 20),
+    Stage("pulling", "Fetching the image", 40),
+    Stage("starting", "Container starting", 60),
+    Stage("answering", "Your server is getting ready", 80),
+)
+
 
 class Progress:
     """The story of one start; any number of pages may follow it, from any moment on."""
@@ -63,6 +72,24 @@ class Progress:
     def elapsed(self) -> float:
         """Seconds since the request."""
         return self._clock() - self._start
+
+    def tell(self, message: str) -> None:
+        """Replace the sentence of the stage under way."""
+        if message != self._message:
+            self._tell(message)
+
+    def reach(self, stage: str, message: str = "") -> None:
+        """Enter `stage` unless it has begun already; what began cannot be gone back to."""
+        order = list(self._stages)
+        if order.index(stage) > order.index(self._active):
+            self.enter(stage, message)
+        elif stage == self._active and message:
+            self.tell(message)
+
+    def seconds(self) -> dict[str, float]:
+        """Return how long each stage took that has begun, up to now for the one under way."""
+        now = self._clock()
+        return {s: self._ended.get(s, now) - begun for s, begun in self._begun.items()}
 
     def enter(self, stage: str, message: str = "") -> None:
         """End the active stage and begin `stage`; `message` replaces its title."""

@@ -1,0 +1,343 @@
+"""EcsSpawner: one user's server as a task on an Amazon ECS cluster.
+
+Knows JupyterHub and no AWS: `platform.py` has what servers share, `ecs_api.py` the calls.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import Any, ClassVar
+
+from jupyterhub.utils import maybe_future
+from traitlets import Bytes
+
+from workroom_spawner import metrics, task_errors
+from workroom_spawner.arrival import Arrival
+from workroom_spawner.buckets import Priority
+from workroom_spawner.errors import SpawnProblem, StartTimeout
+from workroom_spawner.launch import Launch, Start, new_token
+from workroom_spawner.progress import ECS_STAGES, Progress
+from workroom_spawner.startcode import START_CODES, derived_code
+from workroom_spawner.task_memory import TaskMemory
+from workroom_spawner.task_requests import TaskSpec, run_task, task_definition
+from workroom_spawner.task_view import TaskView
+
+_LOG_LINES = 15
+_ADDRESS_LOOKS = 3
+_STOP_WITHIN = 20.0
+"""Seconds a person waits for StopTask; after that the reconciler goes on with it."""
+_PATIENCE = 300
+"""Seconds a container keeps asking a hub that does not answer, so that a hub may restart."""
+
+
+class EcsSpawner(TaskMemory):
+    """Starts, watches and stops ECS tasks; `bring_up` reads as the story of one."""
+
+    stages: ClassVar = ECS_STAGES
+
+    start_code_key = Bytes(
+        help="Key of at least 32 bytes from which start codes are derived; of this hub only."
+    ).tag(config=True)
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self._launching: tuple[Launch, asyncio.Future[TaskView]] | None = None
+        super().__init__(*args, **kwargs)
+
+    # -- start -------------------------------------------------------------------
+
+    async def bring_up(self, progress: Progress) -> None:
+        """Get a task, wait until it has reported in and its server answers."""
+        progress.enter("queued", "Preparing your home")
+        self._start = await self._resumed() or await self._prepare()
+        self._register()
+        await self._save()
+        self._issue_code()
+        try:
+            await self._launch(progress)
+            await self._reported_in(progress)
+        except BaseException:
+            # Whatever becomes of the task, nobody may come with this code any more.
+            self._revoke_code()
+            raise
+        await self._accepted(progress)
+        self.platform.watcher.follow(self.task_arn).started()
+        self._start = None
+        for phase, seconds in progress.seconds().items():
+            metrics.SPAWN_PHASE.labels(phase).observe(seconds)
+
+    def explain(self, error: Exception) -> SpawnProblem:
+        """Turn what AWS said into a problem."""
+        return task_errors.from_aws(error)
+
+    async def _resumed(self) -> Start | None:
+        """Return the start an earlier hub process left, if this is still the same start."""
+        start, self._resumable = self._resumable, None
+        if start is None or start.options != self.user_options:
+            return None
+        self.log.info("%s: its start goes on where an earlier hub left it", self._log_name)
+        if not start.arn:
+            # The hub died before RunTask's answer; if it had run, its task says so.
+            found = await self.platform.reconciler.find(start.client_token)
+            start.arn = found.arn if found else None
+        return start
+
+    async def _prepare(self) -> Start:
+        ecs, platform = self.platform_settings, self.platform
+        spec = await self._spec()
+        definition = await platform.definitions.ensure(task_definition(spec, ecs), Priority.LIVE)
+        token = new_token()
+        return Start(token, run_task(spec, ecs, definition, token), dict(self.user_options or {}))
+
+    async def _spec(self) -> TaskSpec:
+        choice = self.choose()
+        try:
+            home = await self.platform.homes.ensure(self.user.name)
+        except OSError as error:
+            raise task_errors.HomeUnavailable(str(error)) from error
+        return TaskSpec(
+            user=self.user.name,
+            server=self.name,
+            profile=choice.profile.name,
+            image=choice.image.ref,
+            cpu=choice.profile.cpu,
+            memory=choice.profile.memory,
+            gpu=choice.profile.gpu,
+            groups=tuple(self.group_names),
+            home=home,
+            environment={
+                "WORKROOM_START_URL": self.start_url,
+                "WORKROOM_START_PATIENCE": str(_PATIENCE),
+            },
+        )
+
+    async def _redefine(self) -> None:
+        """Register the task definition again: somebody has deregistered it."""
+        definition = task_definition(await self._spec(), self.platform_settings)
+        self.platform.definitions.forget(definition["family"])
+        family = await self.platform.definitions.ensure(definition, Priority.LIVE)
+        if self._start:
+            self._start.request["taskDefinition"] = family
+            await self._save()
+
+    async def _launch(self, progress: Progress) -> None:
+        start = self._begun()
+        if not start.arn:
+            launch = Launch(
+                api=self.platform.api,
+                start=start,
+                secret=lambda: {"WORKROOM_START_CODE": self._code(start)},
+                renewed=self._renewed,
+                define=self._redefine,
+                tell=progress.tell,
+                patience=self.platform_settings.capacity_timeout,
+            )
+            # Shielded: a cancelled start must still learn which task there is, to stop it.
+            running = asyncio.ensure_future(launch.run())
+            self._launching = launch, running
+            start.arn = (await asyncio.shield(running)).arn
+            self._launching = None
+        self.task_arn = start.arn
+        self._register()
+        self.platform.watcher.follow(self.task_arn)
+        progress.reach("machine")
+        try:
+            await self._save()
+        except Exception:
+            # The task can be found by its tags; not worth a person's start.
+            self.log.exception("%s: the task's ARN could not be saved", self._log_name)
+
+    async def _renewed(self) -> None:
+        self._revoke_code()
+        self._issue_code()
+        self._register()
+        await self._save()
+
+    def _begun(self) -> Start:
+        if self._start is None:
+            raise RuntimeError("no start is under way")
+        return self._start
+
+    # -- the start code ------------------------------------------------------------
+
+    def _code(self, start: Start) -> str:
+        return derived_code(self.start_code_key, start.client_token)
+
+    def _issue_code(self) -> None:
+        lifetime = 365 * 86400.0  # in our queue there is no hurry; `_reported_in` sets the limits
+        _, self._ticket = START_CODES.issue(
+            self._log_name,
+            lifetime,
+            self._own_address,
+            self.server_environment(),
+            self._code(self._begun()),
+        )
+        self._ticket.before = self._redeemed
+
+    def _revoke_code(self) -> None:
+        if self._ticket:
+            START_CODES.revoke(self._ticket)
+
+    def expect_code(self) -> None:
+        """Have the container of a start that an earlier hub left wait for `start`."""
+        if self._resumable:
+            START_CODES.expect(self._code(self._resumable), _PATIENCE)
+
+    async def _own_address(self) -> str | None:
+        """Return the task's address; None while AWS does not say.
+
+        The container may be quicker than RunTask's answer, or than AWS's own records.
+        """
+        for pause in range(_ADDRESS_LOOKS):
+            if self.task_arn:
+                view = self.platform.watcher.view(self.task_arn)
+                if not (view and view.address):
+                    view = await self.platform.watcher.look(self.task_arn)
+                if view and view.address:
+                    self.address = view.address
+                    return view.address
+            await asyncio.sleep(0.5 * (pause + 1))
+        return None
+
+    async def _redeemed(self, ssh_host_key: str | None) -> None:
+        """Write down that the container has its environment, before it has it."""
+        self.ssh_host_key = ssh_host_key
+        start = self._begun()
+        start.redeemed = True
+        try:
+            await self._save()
+        except Exception:
+            start.redeemed = False
+            raise
+
+    # -- waiting -------------------------------------------------------------------
+
+    async def _reported_in(self, progress: Progress) -> None:
+        """Wait for the swap, within the limits for finding a machine and for starting.
+
+        Raises:
+            NoCapacity: No machine in time.
+            StartTimeout: A machine, but no word from the container in time.
+            ServerDied: The task ended.
+        """
+        if self._ticket is None:
+            raise RuntimeError("no start code is out")
+        arrival = Arrival(self.platform, self.task_arn, self._ticket, progress, self.start_deadline)
+        try:
+            await arrival.wait(self._raise_if_dead)
+        except TimeoutError as error:
+            raise await self._too_late(progress) from error
+
+    async def _accepted(self, progress: Progress) -> None:
+        """Wait until the server answers over HTTP."""
+        progress.reach("answering")
+        try:
+            async with asyncio.timeout(self.start_deadline):
+                await self.accepting(self._raise_if_dead)
+        except TimeoutError as error:
+            raise await self._too_late(progress) from error
+
+    async def _too_late(self, progress: Progress) -> StartTimeout:
+        return StartTimeout(self.start_deadline, progress.stage.title, await self._last_lines())
+
+    async def _raise_if_dead(self) -> None:
+        verdict = self.platform.watcher.verdict(self.task_arn)
+        if verdict.dead:
+            self.log.error("%s ended: %s", self._log_name, task_errors.why_stopped(verdict.view))
+            self.ended_at = _utc(verdict.view.stopped_at if verdict.view else None)
+            raise task_errors.died(verdict.view, self._memory(), await self._last_lines())
+
+    # -- poll ----------------------------------------------------------------------
+
+    async def poll(self) -> int | None:
+        """Tell whether the server lives; never raises, and what is not known counts as alive.
+
+        Returns:
+            None while running, starting or unknown, else its exit code (0 if AWS has none).
+        """
+        try:
+            if not self.task_arn:
+                return None if self._start or self._resumable else 0
+            verdict = self.platform.watcher.verdict(self.task_arn)
+            if not verdict.dead:
+                return None
+            view = verdict.view
+            if self.started_at and not self.end_reason and not self._stop_pending:
+                await self._remember_death(view)
+            return int(view.exit_code or 0) if view else 0
+        except Exception:
+            # Not even a broken log may stop somebody's server.
+            with suppress(Exception):
+                self.log.exception("%s: poll failed; taken as running", self._log_name)
+            return None
+
+    async def _remember_death(self, view: TaskView | None) -> None:
+        reason, _ = task_errors.death(view, self._memory())
+        self.end_reason = f"died: {reason}"  # first, so that two polls at once remember one death
+        self.ended_at = _utc(view.stopped_at if view else None)
+        problem = task_errors.died(view, self._memory(), await self._last_lines())
+        self.remember_failure(problem.message, problem.detail, f"died: {reason}")
+        self.log.error("%s ended: %s", self._log_name, task_errors.why_stopped(view))
+
+    def _memory(self) -> int:
+        return self.choice.profile.memory if self.choice else 0
+
+    async def _last_lines(self) -> str:
+        """Return the last lines the server wrote; "" when they cannot be had."""
+        if not self.task_arn or not self.platform_settings.logs:
+            return ""
+        try:
+            async with asyncio.timeout(5):
+                task_id = self.task_arn.rpartition("/")[2]
+                return "\n".join(await self.platform.api.log_lines(task_id, _LOG_LINES))
+        except Exception as error:
+            self.log.warning("%s: no log lines (%s)", self._log_name, error)
+            return ""
+
+    # -- stop ----------------------------------------------------------------------
+
+    async def stop(self, now: bool = False) -> None:  # noqa: ARG002 -- JupyterHub's signature
+        """Have the task stopped: SIGTERM, then SIGKILL after its stop time-out; never raises.
+
+        A StopTask that AWS does not take is repeated by the reconciler until it is done.
+        """
+        if not self.end_reason:
+            self.end_reason = "cancelled" if self.start_under_way() else self._stop_reason()
+        if not self.task_arn:
+            return
+        arn, reason = self.task_arn, f"workroom: {self.end_reason}"
+        try:
+            async with asyncio.timeout(_STOP_WITHIN):
+                await self.platform.api.stop_task(arn, reason)
+        except Exception as error:
+            self.log.warning("%s: StopTask goes on in the background (%r)", self._log_name, error)
+            self.platform.reconciler.stop_later(arn, reason)
+
+    async def run_post_stop_hook(self) -> None:
+        """Leave nothing behind: the hub calls this at the end of every stop and failed start."""
+        self.abandon_start()
+        if self._launching:
+            launch, running = self._launching
+            running.add_done_callback(self._stop_late)
+            launch.give_up(running)
+            self._launching = None
+        if self._start or self._resumable:
+            await self._settle()
+        self._start = self._resumable = None
+        self.platform.servers.pop(self.server_id, None)
+        if self.task_arn:
+            self.platform.watcher.forget(self.task_arn)
+        self.record_usage()
+        self.task_arn = ""
+        await maybe_future(super().run_post_stop_hook())
+
+    def _stop_late(self, running: asyncio.Future[TaskView]) -> None:
+        """Stop the task that a cancelled start got after all."""
+        if not running.cancelled() and not running.exception():
+            self.platform.reconciler.stop_later(running.result().arn, "workroom: cancelled")
+
+
+def _utc(moment: datetime | None) -> datetime | None:
+    """Return AWS's time as the hub's tables keep it: UTC without zone."""
+    return moment.astimezone(UTC).replace(tzinfo=None) if moment else None

@@ -1,0 +1,146 @@
+"""One ECS cluster as this hub process uses it: API, watcher, definitions, homes, reconciler."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterable, Awaitable, Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from workroom_spawner.definitions import Definitions
+from workroom_spawner.ecs_api import EcsApi
+from workroom_spawner.ecs_settings import EcsSettings
+from workroom_spawner.homes import Homes
+from workroom_spawner.reconcile import Known, Reconciler
+from workroom_spawner.task_requests import WEB_PORT, Request, TaskSpec, task_definition
+from workroom_spawner.task_view import Machines, TaskView
+from workroom_spawner.watcher import Watcher
+
+log = logging.getLogger(__name__)
+_MACHINES_FOR = 20.0
+"""Seconds for which a look at the group of machines is good enough."""
+
+Answers = Callable[[TaskView], Awaitable[bool]]
+
+
+@dataclass
+class EcsPlatform:
+    """Everything that servers on one cluster share; `of` gives the process's only one.
+
+    Attributes:
+        servers: What is known of every server that runs or starts, by its server id.
+    """
+
+    settings: EcsSettings
+    api: EcsApi
+    watcher: Watcher
+    definitions: Definitions
+    homes: Homes
+    reconciler: Reconciler
+    servers: dict[str, Known] = field(default_factory=dict)
+    _machines: tuple[float, asyncio.Future[Machines | None]] | None = None
+    _begun: set[asyncio.Task[None]] = field(default_factory=set)
+
+    _all: ClassVar[dict[tuple[str, str, str, str], EcsPlatform]] = {}
+
+    @classmethod
+    def of(cls, settings: EcsSettings) -> EcsPlatform:
+        """Return the platform of this cluster, region and installation; made at the first call."""
+        key = (settings.endpoint_url, settings.region, settings.cluster, settings.installation)
+        if key not in cls._all:
+            cls._all[key] = cls.made(settings, EcsApi(settings))
+        return cls._all[key]
+
+    @classmethod
+    def made(
+        cls, settings: EcsSettings, api: EcsApi, answers: Answers | None = None
+    ) -> EcsPlatform:
+        """Put a platform together around `api`."""
+        watcher = Watcher(api, answers=answers or port_answers)
+        servers: dict[str, Known] = {}
+        return cls(
+            settings,
+            api,
+            watcher,
+            Definitions(api),
+            Homes(api),
+            Reconciler(api, watcher, lambda: servers),
+            servers,
+        )
+
+    def start(self) -> None:
+        """Begin what goes on beside the spawners: knowing what exists, finding orphans."""
+        for work in (self.definitions.load, self.homes.load, self.reconciler.run):
+            self._begin(work())
+
+    def prewarm(self, users: AsyncIterable[str], images: Mapping[str, None]) -> None:
+        """Make homes and task definitions of these users ahead of their next start.
+
+        AWS registers one definition a second, so a thousand people must not need one at once. Live
+        starts always go first.
+
+        Args:
+            users: Names.
+            images: References of the images on offer.
+        """
+        self._begin(self.definitions.prewarm(self._definitions(users, images)))
+
+    async def _definitions(
+        self, users: AsyncIterable[str], images: Mapping[str, None]
+    ) -> AsyncIterable[Request]:
+        async for user in users:
+            try:
+                home = await self.homes.ensure(user)
+            except Exception as error:
+                log.warning("the home of %s cannot be made ahead of its start: %s", user, error)
+                continue
+            for image in images:
+                yield task_definition(TaskSpec(user, "", "", image, 1, 0, home), self.settings)
+
+    async def machines(self) -> Machines | None:
+        """Return how many machines there are and will be, as of a moment ago; None: not known."""
+        now = asyncio.get_running_loop().time()
+        if self._machines is None or now - self._machines[0] > _MACHINES_FOR:
+            self._machines = now, asyncio.ensure_future(self._look_at_machines())
+        return await asyncio.shield(self._machines[1])
+
+    async def _look_at_machines(self) -> Machines | None:
+        try:
+            return await self.api.machines()
+        except Exception as error:
+            log.warning("the group of machines cannot be looked at: %s", error)
+            return None
+
+    def _begin(self, work: Awaitable[None]) -> None:
+        task = asyncio.ensure_future(work)
+        self._begun.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._begun.discard(task)
+        if not task.cancelled() and task.exception():
+            log.error("background work on the cluster ended", exc_info=task.exception())
+
+    async def close(self) -> None:
+        """End what goes on beside the spawners; tasks run on."""
+        for task in list(self._begun):
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+        await self.reconciler.close()
+        await self.watcher.close()
+
+
+async def port_answers(view: TaskView) -> bool:
+    """Tell whether something accepts connections where the task's server should be."""
+    if not view.address:
+        return False
+    try:
+        async with asyncio.timeout(5):
+            _, writer = await asyncio.open_connection(view.address, WEB_PORT)
+    except (OSError, TimeoutError):
+        return False
+    writer.close()
+    return True

@@ -1,0 +1,211 @@
+"""Why a server on ECS could not be had or ended, in sentences people can act on.
+
+SpawnProblem
+├── AwsUnreachable      no answer from AWS
+├── AwsDenied           AWS does not accept the hub's credentials, or they lack a right
+├── AwsRefused          AWS said no to the request, or found no place for the task
+├── NoCapacity          no machine became free, or was added, in time
+├── HomeUnavailable     the home could not be made or mounted
+├── ImageUnavailable    the image could not be pulled
+└── ServerDied          (errors.py) its task ended
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from workroom_spawner.aws_errors import AwsProblem, Denied, Refused, Throttled, Unreachable
+from workroom_spawner.errors import ServerDied, SpawnProblem, Unexpected
+from workroom_spawner.task_view import TaskView
+
+_AGAIN = "Start it again; your files are kept."
+_ENGINEER = "tell your platform engineer"
+
+
+class AwsUnreachable(SpawnProblem):
+    reason = "aws_unreachable"
+
+    def __init__(self, detail: str = "") -> None:
+        super().__init__(
+            "AWS does not answer, so no server can be started right now. Nothing is lost; "
+            f"try again in a minute, and {_ENGINEER} if it stays so.",
+            detail=detail,
+            status_code=503,
+        )
+
+
+class AwsDenied(SpawnProblem):
+    reason = "aws_denied"
+
+    def __init__(self, detail: str = "") -> None:
+        super().__init__(
+            "AWS does not let the hub start servers right now (its credentials have run out or "
+            f"lack a right). Nothing is lost; {_ENGINEER}: `workroom logs hub` names the right.",
+            detail=detail,
+            status_code=503,
+        )
+
+
+class AwsRefused(SpawnProblem):
+    reason = "aws_refused"
+
+    def __init__(self, detail: str = "") -> None:
+        super().__init__(
+            "AWS refused to start your server. Try again, perhaps with another profile; if it "
+            "fails again, your platform engineer finds the reason with `workroom logs hub`.",
+            detail=detail,
+        )
+
+
+class NoCapacity(SpawnProblem):
+    reason = "no_capacity"
+
+    def __init__(self, seconds: float, detail: str = "") -> None:
+        super().__init__(
+            f"No machine became free for your server within {_minutes(seconds)}. Try a smaller "
+            f"profile or a quieter moment, and {_ENGINEER} if it happens again: the group of "
+            "machines may be at its limit.",
+            detail=detail,
+            status_code=503,
+        )
+
+
+class HomeUnavailable(SpawnProblem):
+    reason = "home_unavailable"
+
+    def __init__(self, detail: str = "") -> None:
+        super().__init__(
+            "Your home folder could not be made available to your server. Your files are safe; "
+            f"try again in a minute, and {_ENGINEER} if it fails again.",
+            detail=detail,
+        )
+
+
+class ImageUnavailable(SpawnProblem):
+    reason = "image_unavailable"
+
+    def __init__(self, image: str, detail: str = "") -> None:
+        super().__init__(
+            f"The image '{image}' could not be fetched from the registry. Try again, or choose "
+            f"another image, and {_ENGINEER} if it fails again.",
+            detail=detail,
+        )
+
+
+def from_aws(error: Exception) -> SpawnProblem:
+    """Turn what a start on ECS raised into a problem."""
+    if isinstance(error, SpawnProblem):
+        return error
+    if isinstance(error, Throttled | Unreachable):
+        return AwsUnreachable(str(error))
+    if isinstance(error, Denied):
+        return AwsDenied(str(error))
+    if isinstance(error, Refused | AwsProblem):
+        return AwsRefused(str(error))
+    return Unexpected(f"{type(error).__name__}: {error}")
+
+
+def why_stopped(view: TaskView | None) -> str:
+    """Return everything AWS says about the end of a task, for the log."""
+    if view is None:
+        return "the task is not known to AWS any more"
+    words = (view.stop_code, view.stopped_reason, view.container_reason)
+    code = f"exit code {view.exit_code}" if view.exit_code is not None else ""
+    return "; ".join(word for word in (*words, code) if word) or "no reason given"
+
+
+@dataclass(frozen=True)
+class _Rule:
+    """One way to end: what AWS writes, the short reason, the sentence.
+
+    The patterns are those of the ECS developer guide's pages on stopped tasks.
+    """
+
+    pattern: str
+    reason: str
+    sentence: str
+
+
+_RULES = (
+    _Rule(
+        r"CannotPullContainerError|CannotPullImageManifestError|CannotPullECRContainerError",
+        "image could not be pulled",
+        "Its image could not be fetched from the registry. Try again, or choose another image, "
+        f"and {_ENGINEER} if it fails again.",
+    ),
+    _Rule(
+        r"OutOfMemory",
+        "out of memory",
+        "It ran out of memory{limit}. Start it again with a larger profile; your files are kept.",
+    ),
+    _Rule(
+        r"(?i)efs|mount|volume",
+        "home could not be mounted",
+        "Your home folder could not be mounted on the machine it was given. Your files are safe; "
+        f"start it again, and {_ENGINEER} if it fails again.",
+    ),
+    _Rule(
+        r"SpotInterruption|(?i:spot interruption)",
+        "spot machine reclaimed",
+        f"AWS took back the spot machine it ran on. {_AGAIN}",
+    ),
+    _Rule(
+        r"TerminationNotice|Host EC2|(?i:drain)|(?i:instance.*(terminated|stopped))",
+        "machine replaced",
+        f"The machine it ran on was replaced. {_AGAIN}",
+    ),
+    _Rule(
+        r"ResourceInitializationError|TaskFailedToStart|CannotCreate|CannotStart|DockerTimeout",
+        "could not be started",
+        "The machine it was given could not start it. Try again: another machine may do; if it "
+        "fails again, your platform engineer finds the reason with `workroom logs hub`.",
+    ),
+    _Rule(
+        r"UserInitiated",
+        "stopped from outside",
+        f"It was stopped from outside Workroom. {_AGAIN}",
+    ),
+)
+
+
+def death(view: TaskView | None, memory: int) -> tuple[str, str]:
+    """Say why a task ended.
+
+    Args:
+        view: The last that AWS said of it; None when it has forgotten it.
+        memory: Its memory limit in bytes; 0 when not known.
+
+    Returns:
+        The short reason of the usage row and the sentence for its owner.
+    """
+    if view is None or view.status != "STOPPED":
+        return "task gone", f"AWS does not know it any more. {_AGAIN}"
+    # What the container says is nearer to the cause than what the task says.
+    said = f"{view.container_reason} {view.stop_code} {view.stopped_reason}"
+    if view.exit_code == 78:
+        return (
+            "exit code 78",
+            "It could not fetch its settings from the hub (exit code 78). Start it again; if that "
+            "fails too, your platform engineer finds the reason with `workroom logs hub`.",
+        )
+    for rule in _RULES:
+        if re.search(rule.pattern, said):
+            limit = f" (the limit of this profile is {memory / 2**30:.3g} GiB)" if memory else ""
+            return rule.reason, rule.sentence.replace("{limit}", limit)
+    if view.exit_code in (137, 143):
+        return (
+            f"exit code {view.exit_code}",
+            f"It was ended from outside (exit code {view.exit_code}). {_AGAIN}",
+        )
+    code = f" (exit code {view.exit_code})" if view.exit_code is not None else ""
+    return f"exit code {view.exit_code}", f"Its process ended by itself{code}. {_AGAIN}"
+
+
+def died(view: TaskView | None, memory: int, lines: str = "") -> ServerDied:
+    """Return the problem that tells of a task's end, with its last lines."""
+    return ServerDied(f"Your server stopped. {death(view, memory)[1]}", lines)
+
+
+def _minutes(seconds: float) -> str:
+    return f"{seconds / 60:.0f} minutes" if seconds >= 120 else f"{seconds:.0f} seconds"

@@ -1,0 +1,107 @@
+"""What a hub must remember of a server on ECS, so that the next hub process finds it again."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+from weakref import WeakKeyDictionary
+
+from sqlalchemy import Engine
+from traitlets import Instance
+
+from workroom_spawner import metrics
+from workroom_spawner.checkpoints import Checkpoints
+from workroom_spawner.ecs_settings import EcsSettings
+from workroom_spawner.launch import Start
+from workroom_spawner.platform import EcsPlatform
+from workroom_spawner.reconcile import Known
+from workroom_spawner.server import WorkroomServer
+from workroom_spawner.task_requests import WEB_PORT, server_id
+
+
+class TaskMemory(WorkroomServer):
+    """A server's task and its start under way: in the hub's table, and for the reconciler.
+
+    Attributes:
+        task_arn: The task; "" while there is none.
+    """
+
+    platform_settings = Instance(EcsSettings, help="The cluster and what tasks get there.").tag(
+        config=True
+    )
+
+    _checkpoints: ClassVar[WeakKeyDictionary[Engine, Checkpoints]] = WeakKeyDictionary()
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self.task_arn = ""
+        self._start: Start | None = None
+        self._resumable: Start | None = None
+        super().__init__(*args, **kwargs)
+        self.ip = "0.0.0.0"  # noqa: S104 -- inside the task, where its security group decides
+        self.port = WEB_PORT
+
+    @property
+    def platform(self) -> EcsPlatform:
+        """What this process has of the cluster, shared by all users."""
+        return EcsPlatform.of(self.platform_settings)
+
+    @property
+    def server_id(self) -> str:
+        """This server's id in tags; the same in every hub process."""
+        return server_id(self.platform_settings, self.user.name, self.name)
+
+    # -- state ---------------------------------------------------------------------
+
+    def get_state(self) -> dict[str, Any]:
+        """Return what must survive a restart of the hub; never a secret."""
+        state = super().get_state()
+        if self.task_arn:
+            state["task_arn"] = self.task_arn
+        start = self._start or self._resumable
+        if start:
+            state["start"] = start.as_state()
+        return state
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Take up what `get_state` of an earlier hub process said."""
+        super().load_state(state)
+        start = Start(**state["start"]) if "start" in state else None
+        self.task_arn = state.get("task_arn", "")
+        if start and not start.redeemed:
+            self._resumable, self.task_arn = start, ""
+        if self.task_arn:
+            self.platform.watcher.follow(self.task_arn, self.address).started()
+            metrics.TASKS_ADOPTED.inc()
+        if self.task_arn or self._resumable:
+            self._register()
+
+    def clear_state(self) -> None:
+        """Forget the server; a start that an earlier hub left is kept for `start`."""
+        super().clear_state()
+        self.task_arn = ""
+        self._start = None
+
+    async def get_url(self) -> str:
+        """Return where the server is, also if the hub died before it wrote that down."""
+        if self.address:
+            return f"http://{self.address}:{self.port}"
+        return str(await super().get_url())
+
+    def _register(self) -> None:
+        """Tell the reconciler which task is this server's."""
+        start = self._start or self._resumable
+        token = start.client_token if start else None
+        arn = self.task_arn or (start.arn if start else None) or None
+        self.platform.servers[self.server_id] = Known(arn, token)
+
+    @property
+    def _saver(self) -> Checkpoints:
+        engine = self.db.get_bind()
+        return self._checkpoints.setdefault(engine, Checkpoints(engine))
+
+    async def _save(self) -> None:
+        await self._saver.save(self.orm_spawner.id, self.get_state())
+
+    async def _settle(self) -> None:
+        """Have the hub's own last word on the state written after ours."""
+        await self._saver.settled()
+        self.db.expire(self.orm_spawner, ["state"])
