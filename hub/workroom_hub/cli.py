@@ -12,7 +12,7 @@ import traceback
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
 import typer
 
@@ -52,7 +52,15 @@ Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
 
 @app.command()
-def up() -> None:
+def up(
+    cloud: Annotated[
+        Literal["local"] | None,
+        typer.Option(
+            help="`local`: run servers as on Amazon ECS, on an AWS emulator of this machine. "
+            "For trying things out; holds until `workroom down`."
+        ),
+    ] = None,
+) -> None:
     """Start everything that is not running yet, and print where to log in.
 
     The first time this builds the image, which takes minutes. Doing it again is quick and
@@ -61,7 +69,7 @@ def up() -> None:
     """
     from workroom_hub.machine import up as command
 
-    command.up(_stack())
+    command.up(_stack(), cloud)
 
 
 @app.command()
@@ -113,7 +121,10 @@ def doctor(json: Json = False) -> None:
 @app.command()
 def logs(
     what: Annotated[
-        str, typer.Argument(help="hub, proxy, build, a user (ann), or a user's server (ann/gpu).")
+        str,
+        typer.Argument(
+            help="hub, proxy, emulator, build, a user (ann), or a user's server (ann/gpu)."
+        ),
     ] = "hub",
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on as lines arrive.")] = False,
     lines: Annotated[int, typer.Option("--lines", "-n", min=1, help="How many lines.")] = 100,

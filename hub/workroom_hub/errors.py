@@ -8,6 +8,8 @@
     │   └── PortTaken           another process listens where we must
     ├── ImageError              an image can be neither built nor pulled
     ├── ProxyError              the web proxy does not start
+    ├── CloudError              the ECS cluster cannot be used, as AWS or its emulator says
+    │   └── EmulatorError       the AWS emulator cannot be installed or does not start
     └── HubError                the hub does not start or does not answer
         └── HubRefused          the hub answered, and said no
 
@@ -60,6 +62,14 @@ class ImageError(WorkroomError):
 
 class ProxyError(WorkroomError):
     """The web proxy does not start."""
+
+
+class CloudError(WorkroomError):
+    """The ECS cluster cannot be used."""
+
+
+class EmulatorError(CloudError):
+    """The AWS emulator cannot be installed or does not start."""
 
 
 class HubError(WorkroomError):

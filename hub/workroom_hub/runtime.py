@@ -16,6 +16,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 SECRETS = ("proxy-token", "cli-token", "cookie-secret", "start-code-key")
+EMULATOR_CHOSEN = "cloud-local"
+"""File of the state folder that is there while `up --cloud local` holds."""
 
 
 def state_folder() -> Path:

@@ -6,15 +6,25 @@ import os
 import shutil
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from workroom_hub.errors import EngineError, HubError
-from workroom_hub.machine import engine, firewall, hub, network, processes, proxy, scratch
+from workroom_hub.machine import (
+    emulator,
+    engine,
+    firewall,
+    hub,
+    network,
+    processes,
+    proxy,
+    scratch,
+)
 from workroom_hub.machine.hub import HubApi
 from workroom_hub.machine.network import INSTALLATION, LABEL, PROBE
 from workroom_hub.machine.scratch import BUILD_LABEL
-from workroom_hub.runtime import read_installation
+from workroom_hub.runtime import EMULATOR_CHOSEN, read_installation
 
 if TYPE_CHECKING:
     from docker import DockerClient
@@ -31,6 +41,9 @@ _STATE = (
     "initial-password",
     "secrets",
     "proxy",
+    "emulator",
+    "homes",
+    EMULATOR_CHOSEN,
     firewall.RULES_FILE,
     firewall.RULES_FILE_V6,
     ".*.[0-9]*",
@@ -73,6 +86,13 @@ def _stop_everything(stack: Stack, *, purge: bool) -> None:
             processes.end(stray)
     with report.step("Web proxy") as step:
         step.result = "stopped" if processes.stop(stack.home, proxy.ROLE) else "not running"
+    if stack.emulated:
+        with report.step("AWS emulator") as step:
+            # It removes its tasks' containers as it ends.
+            ended = processes.stop(stack.home, emulator.ROLE, grace=30)
+            step.result = "stopped" if ended else "not running"
+    elif stack.settings.spawner == "ecs":
+        return
     try:
         client = engine.connect()
     except EngineError as error:
@@ -83,12 +103,14 @@ def _stop_everything(stack: Stack, *, purge: bool) -> None:
         network.require_ours(client, instance, stack.home)
     with report.step("Containers, network and firewall") as step:
         step.result = ", ".join(_clear(client, stack)) or "nothing left"
+    (stack.home / EMULATOR_CHOSEN).unlink(missing_ok=True)
     if purge:
         with report.step("Homes") as step:
             ours, kept = homes(client, stack)
             for volume in ours:
                 volume.remove(force=True)
-            step.result = f"{len(ours)} removed" if ours else "there were none"
+            count = len(ours) + len(_home_folders(stack))
+            step.result = f"{count} removed" if count else "there were none"
         if kept:
             report.line(
                 "Kept, because another installation of the same instance name made them "
@@ -163,8 +185,9 @@ def _clear(client: DockerClient, stack: Stack) -> list[str]:
                 container.remove(force=True)
             except NotFound:
                 continue
-        if left:
-            done.append(f"{len(left)} container(s) removed")
+        removed = len(left) + emulator.clear(client, instance)
+        if removed:
+            done.append(f"{removed} container(s) removed")
         if network.remove(client, instance):
             done.append(f"network {network.network_name(instance)} removed")
         if firewall.remove(instance, network.bridge_name(instance)):
@@ -190,13 +213,19 @@ def homes(client: DockerClient, stack: Stack) -> tuple[list[Volume], list[str]]:
     return ours, sorted(others)
 
 
+def _home_folders(stack: Stack) -> list[Path]:
+    """Return the homes made while the AWS emulator was in use."""
+    folder = stack.home / "homes"
+    return sorted(folder.iterdir()) if folder.is_dir() else []
+
+
 def purge_question(stack: Stack) -> str:
     """Return what `--purge` asks, with the number of homes that it would remove."""
     if not stack.home.is_dir():
         return "There is no state folder here, so nothing would be removed. Go on?"
     try:
         client = engine.connect()
-        count = len(homes(client, stack)[0])
+        count = len(homes(client, stack)[0]) + len(_home_folders(stack))
         client.close()
     except EngineError:
         what = "every account"

@@ -15,8 +15,22 @@ import workroom_hub
 from workroom_hub import config_file
 from workroom_hub.errors import MachineError
 from workroom_hub.machine.console import Reporter
-from workroom_hub.runtime import SECRETS, Runtime, read_installation, read_secret, state_folder
+from workroom_hub.runtime import (
+    SECRETS,
+    Runtime,
+    read_installation,
+    read_secret,
+    state_folder,
+    uses_emulator,
+)
 from workroom_hub.settings import Settings
+
+# The emulator takes any; without some, boto3 would look for an instance's role.
+EMULATOR_KEYS = {
+    "AWS_ACCESS_KEY_ID": "emulator",
+    "AWS_SECRET_ACCESS_KEY": "emulator",
+    "AWS_EC2_METADATA_DISABLED": "true",
+}
 
 
 @dataclass(frozen=True)
@@ -64,14 +78,31 @@ class Stack:
         # What a caller set for its own tests or its own hub is not ours.
         for name in [n for n in env if n.startswith(("JUPYTERHUB_", "CONFIGPROXY_"))]:
             del env[name]
+        if self.emulated:
+            # No key of a real account is sent to an emulator.
+            for name in [n for n in env if n.startswith("AWS_")]:
+                del env[name]
+            env |= EMULATOR_KEYS
+            for name in ("NO_PROXY", "no_proxy"):
+                env[name] = ",".join(filter(None, [env.get(name, ""), "127.0.0.1"]))
         return env
+
+    @property
+    def emulated(self) -> bool:
+        """Whether servers run on the AWS emulator, whatever the settings say."""
+        return uses_emulator(self.home)
+
+    @property
+    def spawner(self) -> str:
+        """Where servers run: "local", or "ecs", which the emulator is too."""
+        return "ecs" if self.emulated else self.settings.spawner
 
     def instances(self) -> tuple[str, ...]:
         """Return the instance of the settings, and the one that is up if that is another."""
         names = [self.settings.instance]
         with suppress(OSError, ValueError, TypeError, KeyError):
             names.append(Runtime.load(self.home).network.removesuffix("-users"))
-        return tuple(dict.fromkeys(names))
+        return tuple(dict.fromkeys(filter(None, names)))
 
     def prepare_home(self) -> None:
         """Make the state folder's secrets and the installation's id; within `locked`.

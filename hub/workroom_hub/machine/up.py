@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 
 from workroom_hub import config_file
 from workroom_hub.errors import HubRefused, MachineError
@@ -12,7 +13,16 @@ from workroom_hub.initial_password import (
     load_initial_password,
     save_initial_password,
 )
-from workroom_hub.machine import engine, firewall, hub, images, network, proxy
+from workroom_hub.machine import (
+    cluster,
+    emulator,
+    engine,
+    firewall,
+    hub,
+    images,
+    network,
+    proxy,
+)
 from workroom_hub.machine.hub import HubApi
 from workroom_hub.machine.network import UsersNetwork
 from workroom_hub.machine.stack import Stack
@@ -21,15 +31,21 @@ from workroom_hub.runtime import Runtime, read_installation
 _ROOM = 2 * 2**30
 
 
-def up(stack: Stack) -> None:
+def up(stack: Stack, cloud: str | None = None) -> None:
     """Bring everything up and print where to log in.
+
+    Args:
+        stack: The stack.
+        cloud: "local" to run servers on the AWS emulator; None for where they ran before.
 
     Raises:
         WorkroomError: A step failed; it names the step, the reason and the fix.
     """
     with stack.locked():
         stack.prepare_home()
-        runtime = _bring_up(stack)
+        emulator.choose(stack, cloud)
+        on_aws = stack.settings.spawner == "ecs" and not stack.emulated
+        runtime = _bring_up_for_aws(stack) if on_aws else _bring_up(stack)
         admin = first_admin(stack)
     _warn(stack)
     welcome(stack, runtime, admin)
@@ -38,12 +54,16 @@ def up(stack: Stack) -> None:
 def _bring_up(stack: Stack) -> Runtime:
     report, settings = stack.report, stack.settings
     proxy.require_ports(stack)
+    if stack.emulated:
+        emulator.require_port(stack)
     with report.step("Docker engine") as step:
         client = engine.ensure(stack.home, step)
         info = client.info()
         step.result = f"version {info['ServerVersion']}"
     cpus, memory = int(info["NCPU"]), int(info["MemTotal"])
-    config_file.check_against_machine(settings, cpus, memory)
+    config_file.check_against_machine(
+        settings.model_copy(update={"spawner": stack.spawner}), cpus, memory
+    )
     _require_room(info["DockerRootDir"])
     with report.step("Users' network") as step:
         users = network.ensure(client, settings, stack.home)
@@ -60,20 +80,48 @@ def _bring_up(stack: Stack) -> Runtime:
         facts,
         read_installation(stack.home),
     )
-    runtime.save()
-    with report.step("Web proxy") as step:
-        proxy.ensure(stack, users.gateway, step)
-    with report.step("Hub") as step:
-        hub.ensure(stack, runtime, step)
+    if stack.emulated:
+        with report.step("AWS emulator") as step:
+            runtime = replace(runtime, emulator=emulator.ensure(stack, client, users, step))
+    _start_hub(stack, runtime)
     return runtime
+
+
+def _bring_up_for_aws(stack: Stack) -> Runtime:
+    """Bring up what runs on this machine; servers run on a cluster of AWS."""
+    report, settings = stack.report, stack.settings
+    proxy.require_ports(stack)
+    cpus = os.cpu_count() or 1
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    config_file.check_against_machine(settings, cpus, memory)
+    with report.step("ECS cluster") as step:
+        found = cluster.look(settings.ecs)
+        step.result = f"{found.name} in {found.region}, {found.machines} machine(s)"
+    installation = read_installation(stack.home)
+    runtime = Runtime(stack.home, settings.ecs.host, "", cpus, memory, {}, installation)
+    _start_hub(stack, runtime)
+    return runtime
+
+
+def _start_hub(stack: Stack, runtime: Runtime) -> None:
+    runtime.save()
+    with stack.report.step("Web proxy") as step:
+        proxy.ensure(stack, runtime.gateway, step)
+    with stack.report.step("Hub") as step:
+        hub.ensure(stack, runtime, step)
 
 
 def _warn(stack: Stack) -> None:
     """Say what keeps nobody from starting this, and somebody from using it safely or at all."""
     from workroom_hub.machine.doctor import containers_user
 
+    if stack.emulated:
+        stack.report.warn(
+            "The AWS emulator is for trying things out. It does not limit what servers use, and\n"
+            "every account of this machine can command it (docs/ecs.md)."
+        )
     account = containers_user()
-    if account.state == "failed":
+    if account.state == "failed" and (stack.emulated or stack.spawner == "local"):
         stack.report.warn(f"{account.message}.\n{account.fix}")
     oidc = stack.settings.auth.oidc
     if stack.settings.auth.kind == "oidc" and oidc:

@@ -1,0 +1,235 @@
+"""The AWS emulator (`workroom up --cloud local`): ECS on this machine, with real containers.
+
+It is ministack, in an environment of its own filled with exactly what `requirements/emulator.txt`
+names, as a process of its own that listens on loopback only. It keeps what it knows in memory:
+started again, it removes the containers of its former tasks, and the hub learns that they are
+gone by its rule for tasks that are MISSING.
+
+It puts containers on the network of the container it believes to be in itself, which it finds by
+the variable HOSTNAME. That one is ours: made on the users' network and never started.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from workroom_hub.errors import EmulatorError, MachineError
+from workroom_hub.machine import cluster, emulator_install, ports, processes
+from workroom_hub.machine.network import HOME, UsersNetwork
+from workroom_hub.machine.stack import EMULATOR_KEYS, Stack, fingerprint
+from workroom_hub.runtime import EMULATOR_CHOSEN, Emulator, read_installation, write_private
+
+if TYPE_CHECKING:
+    from docker import DockerClient
+    from docker.models.containers import Container
+
+    from workroom_hub.machine.console import Step
+
+ROLE = "emulator"
+REGION, ACCOUNT = "us-east-1", "000000000000"
+LABEL = "io.workroom.emulator"
+"""Label of the container that stands for the emulator: the instance it belongs to."""
+TASK = "com.amazonaws.ecs.task-arn"
+"""Label of a task's container, as ECS's own agent writes it."""
+_CLUSTER = "com.amazonaws.ecs.cluster"
+_NETWORK = "io.workroom.network"
+# The emulator has no networks of its own and takes any id.
+_SUBNET = "subnet-00000000000000000"
+_PATIENCE = 30.0
+
+
+def choose(stack: Stack, cloud: str | None) -> bool:
+    """Settle whether servers run on the emulator, and remember it until `down`.
+
+    Args:
+        stack: The stack, locked.
+        cloud: "local" to use it, None for what was chosen before.
+
+    Raises:
+        MachineError: Servers run without it now, or this user is not root.
+    """
+    if cloud is None:
+        if stack.emulated:
+            stack.report.line(
+                "Servers run on the AWS emulator, as before; `workroom down` ends it."
+            )
+        return stack.emulated
+    if os.geteuid() != 0:
+        raise MachineError(
+            "--cloud local needs root: homes are folders that belong to the containers' user.",
+            "sudo workroom up --cloud local   (or `workroom up`, which needs no root)",
+        )
+    if not stack.emulated:
+        if processes.find(stack.home, "hub"):
+            raise MachineError(
+                "Workroom is up without the AWS emulator, and its servers cannot move there.",
+                "workroom down, then: workroom up --cloud local",
+            )
+        write_private(stack.home / EMULATOR_CHOSEN, "")
+    return True
+
+
+def facts(stack: Stack) -> Emulator:
+    """Return what the hub must know of the emulator."""
+    port = stack.settings.ecs.emulator_port
+    return Emulator(f"http://127.0.0.1:{port}", REGION, stack.settings.instance, (_SUBNET,))
+
+
+def ensure(stack: Stack, client: DockerClient, users: UsersNetwork, step: Step) -> Emulator:
+    """Have the emulator running with its cluster; one that already does is left alone.
+
+    Raises:
+        EmulatorError: It cannot be installed or does not start.
+        PortTaken: Another process listens on its port.
+    """
+    python = emulator_install.ensure(stack.home, step)
+    place = _place(stack, client, users)
+    command = [str(python), "-m", "ministack"]
+    environment = _environment(stack, place)
+    wanted = fingerprint(*command, *sorted(f"{k}={v}" for k, v in environment.items()))
+    running = processes.find(stack.home, ROLE)
+    if running and running.fingerprint == wanted and listens(stack):
+        step.result = "running"
+        return facts(stack)
+    if running:
+        step.update("its settings changed: starting it again, which ends its servers")
+        processes.stop(stack.home, ROLE, grace=20)
+    require_port(stack)
+    # What a killed one left running belongs to no task any more.
+    clear(client, stack.settings.instance, keep=place)
+    begun = time.monotonic()
+    child = processes.start(stack.home, ROLE, command, environment, wanted)
+    _wait(stack, child)
+    cluster.make(facts(stack))
+    step.result = f"{facts(stack).endpoint_url} ({time.monotonic() - begun:.1f} s to start)"
+    return facts(stack)
+
+
+def require_port(stack: Stack) -> None:
+    """Do nothing if the emulator runs, or can.
+
+    Raises:
+        PortTaken: Another process listens on its port.
+    """
+    if not processes.find(stack.home, ROLE):
+        port = stack.settings.ecs.emulator_port
+        ports.require_free(
+            "127.0.0.1", port, "the AWS emulator", "WORKROOM_EMULATOR_PORT=4600 workroom up"
+        )
+
+
+def listens(stack: Stack) -> bool:
+    """Return whether it is our emulator that listens on its port."""
+    running = processes.find(stack.home, ROLE)
+    port = stack.settings.ecs.emulator_port
+    return running is not None and ports.listens(running, "127.0.0.1", port)
+
+
+def task_containers(client: DockerClient, instance: str) -> list[Container]:
+    """Return the containers of all tasks of an instance's cluster, also ended ones."""
+    cluster = f"arn:aws:ecs:{REGION}:{ACCOUNT}:cluster/{instance}"
+    found: list[Container] = client.containers.list(
+        all=True, filters={"label": f"{_CLUSTER}={cluster}"}, ignore_removed=True
+    )
+    return found
+
+
+def place_of(client: DockerClient, instance: str) -> Container | None:
+    """Return the container that stands for the emulator on the users' network, if it is there."""
+    found = client.containers.list(
+        all=True, filters={"label": f"{LABEL}={instance}"}, ignore_removed=True
+    )
+    return found[0] if found else None
+
+
+def clear(client: DockerClient, instance: str, *, keep: str = "") -> int:
+    """Remove the containers of the emulator and its tasks, `keep` excepted; return how many."""
+    from docker.errors import NotFound
+
+    place = place_of(client, instance)
+    left = [*task_containers(client, instance), *([place] if place else [])]
+    removed = 0
+    for container in left:
+        if container.name == keep:
+            continue
+        try:
+            container.remove(force=True, v=True)
+        except NotFound:
+            continue
+        removed += 1
+    return removed
+
+
+def _place(stack: Stack, client: DockerClient, users: UsersNetwork) -> str:
+    """Have the container by which the emulator finds the users' network; return its name."""
+    instance = stack.settings.instance
+    network = client.networks.get(users.name).id
+    there = place_of(client, instance)
+    if there is not None:
+        if there.labels.get(_NETWORK) == network:
+            return str(there.name)
+        there.remove(force=True)
+    made = client.containers.create(
+        stack.settings.images[0].ref,
+        ["true"],
+        name=f"{instance}-emulator",
+        network=users.name,
+        labels={LABEL: instance, HOME: str(stack.home), _NETWORK: str(network)},
+    )
+    return str(made.name)
+
+
+def _environment(stack: Stack, place: str) -> dict[str, str]:
+    kept = ("PATH", "LANG", "DOCKER_HOST", "DOCKER_CERT_PATH", "DOCKER_TLS_VERIFY")
+    port = str(stack.settings.ecs.emulator_port)
+    return {
+        **{name: os.environ[name] for name in kept if name in os.environ},
+        **EMULATOR_KEYS,
+        "WORKROOM_HOME": str(stack.home),
+        "BIND_HOST": "127.0.0.1",
+        "GATEWAY_PORT": port,
+        "HOSTNAME": place,
+        "MINISTACK_REGION": REGION,
+        "MINISTACK_ACCOUNT_ID": ACCOUNT,
+        # It removes, when it starts, whatever has its name and port in a label.
+        "MINISTACK_HOSTNAME": read_installation(stack.home),
+        "SERVICES": "ecs",
+        "SFTP_ENABLED": "0",
+        "IOT_MTLS_ENABLED": "0",
+        "TMPDIR": str(_temporary(stack.home)),
+    }
+
+
+def _temporary(home: Path) -> Path:
+    folder = home / "emulator" / "tmp"
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    return folder
+
+
+def _wait(stack: Stack, child: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + _PATIENCE
+    while time.monotonic() < deadline and child.poll() is None:
+        if listens(stack) and _healthy(facts(stack).endpoint_url):
+            return
+        time.sleep(0.05)
+    processes.stop(stack.home, ROLE)
+    raise EmulatorError(
+        "The AWS emulator was started and does not answer.",
+        f"Read {stack.home / 'emulator.log'}.",
+        details=processes.tail(stack.home / "emulator.log"),
+    )
+
+
+def _healthy(url: str) -> bool:
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with opener.open(f"{url}/_ministack/health", timeout=2) as answer:
+            return bool(answer.status == 200)
+    except (OSError, urllib.error.URLError):
+        return False
