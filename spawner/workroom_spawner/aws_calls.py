@@ -165,4 +165,4 @@ def _converted(call: Call, answer: dict[str, Any], convert: Convert[T]) -> T:
 
 def _pause(attempt: int) -> float:
     """Return the seconds before another attempt: exponential, with full jitter."""
-    return random.uniform(0, min(_LONGEST_PAUSE, 0.1 * 2**attempt))  # noqa: S311
+    return random.uniform(0, min(_LONGEST_PAUSE, 0.1 * 2 ** min(attempt, 16)))  # noqa: S311

@@ -10,6 +10,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, ClassVar
 
+from jupyterhub.spawner import Spawner
 from jupyterhub.utils import maybe_future
 from traitlets import Bytes
 
@@ -32,7 +33,7 @@ _PATIENCE = 300
 """Seconds a container keeps asking a hub that does not answer, so that a hub may restart."""
 
 
-class EcsSpawner(TaskMemory):
+class EcsSpawner(TaskMemory, Spawner):  # type: ignore[misc]
     """Starts, watches and stops ECS tasks; `bring_up` reads as the story of one."""
 
     stages: ClassVar = ECS_STAGES
