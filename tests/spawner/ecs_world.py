@@ -1,4 +1,4 @@
-"""An EcsSpawner on a real hub database and a fake AWS account; one event loop, no thread, no socket."""
+"""An EcsSpawner on a real hub database and a fake AWS account; no thread, no socket."""
 
 from __future__ import annotations
 
