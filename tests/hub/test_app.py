@@ -11,7 +11,7 @@ import pytest
 from jupyterhub.user import User
 from traitlets.config import Config
 
-from workroom_hub import app
+from workroom_hub import app, keepers
 from workroom_hub.app import PatientProxy, WorkroomHub
 
 
@@ -84,14 +84,14 @@ class Engine:
 async def test_only_containers_without_an_active_server_are_removed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(app, "engine_client", Engine)
+    monkeypatch.setattr(keepers, "engine_client", Engine)
     monkeypatch.setattr(Engine, "removed", [])
     hub = WorkroomHub(config=Config({"LocalSpawner": {"instance": "test"}}))
     hub._trait_values["users"] = {
         "ada": SimpleNamespace(spawners={"": SimpleNamespace(active=True)}),
         "bob": SimpleNamespace(spawners={"": SimpleNamespace(active=False)}),
     }
-    await hub.remove_orphans()
+    await keepers.ContainerKeeper(hub).sweep()
     assert Engine.removed == ["id-bob", "id-stranger"]
 
 
