@@ -28,7 +28,8 @@ class Priority(IntEnum):
     LIVE = 1
     """Somebody is waiting for it."""
     BACKGROUND = 2
-    """Gets only what is left over: nobody else waits and the bucket is more than half full."""
+    """Gets only what would run over: nobody else waits and the bucket is full. So it never delays
+    anybody by more than one token, and still gets the whole rate while nobody else calls."""
 
 
 class Turn:
@@ -96,9 +97,14 @@ class TokenBucket:
     """Grants `burst` calls at once and `rate` a second after that, in fair order.
 
     For one event loop; one timer serves the whole line, however long it is.
+
+    Raises:
+        ValueError: The rate is not above 0, so that nobody would ever be served.
     """
 
     def __init__(self, bucket: Bucket) -> None:
+        if bucket.rate <= 0:
+            raise ValueError(f"a bucket's rate must be above 0 calls a second, not {bucket.rate}")
         self._burst = max(1.0, bucket.burst)
         self._rate = bucket.rate
         self._tokens = self._burst
@@ -181,9 +187,7 @@ class TokenBucket:
 
     def _price(self, key: int) -> float:
         """Tokens that must be in the bucket for this one to be granted its one."""
-        if key >> _BITS != Priority.BACKGROUND:
-            return 1.0
-        return min(self._burst, max(1.0, self._burst / 2 + 1))
+        return self._burst if key >> _BITS == Priority.BACKGROUND else 1.0
 
     def _grant(self, key: int) -> None:
         turn = self._turns.pop(key)
@@ -208,13 +212,13 @@ class TokenBucket:
 
     def _tell(self, keys: list[int]) -> None:
         """Call the listeners, a few in every round of the event loop."""
+        loop = asyncio.get_running_loop()
         for key in keys[:_TOLD_AT_ONCE]:
             turn, callback = self._turns.get(key), self._listeners.get(key)
             if turn and callback and turn.place != turn._told:
                 turn._told = turn.place
-                callback(turn.place)
+                loop.call_soon(callback, turn.place)  # one that raises harms no other
         rest = keys[_TOLD_AT_ONCE:]
-        loop = asyncio.get_running_loop()
         self._teller = loop.call_soon(self._tell, rest) if rest else None
         if not rest and self._line:
             self._tell_later()
