@@ -21,7 +21,7 @@ from tests.fakes.aws.lifecycle import Lifecycle
 from tests.fakes.aws.machines import Fleet, Machine, ManagedScaling
 from tests.fakes.aws.pace import Pace
 from tests.fakes.aws.services import AutoScaling, Efs, Logs
-from tests.fakes.aws.task import Ending, Task
+from tests.fakes.aws.task import Described, Ending, Task
 from tests.fakes.aws.timeline import Timeline
 
 ACCOUNT_ID = "123456789012"
@@ -145,6 +145,31 @@ class FakeAws:
         with self.lock:
             self.lifecycle.stop(self.tasks[arn], self.timeline.advance(), ending)
 
+    def write(self, arn: str, line: str) -> None:
+        """Let a task's container write a line to its log."""
+        with self.lock:
+            if arn in self.tasks:
+                self.tasks[arn].lines.append((self.timeline.clock(), line))
+
+    def preload(self, request: dict[str, Any], image: str = "workroom/notebook:latest") -> Task:
+        """Make a task that has been running for a while, from a RunTask request.
+
+        No call is counted. Its task definition is made if there is none.
+        """
+        with self.lock:
+            now = self.timeline.advance()
+            family = request.setdefault("taskDefinition", "preloaded")
+            if not self.definitions.knows(family):
+                self.definitions.make(family, image, now)
+            definition = self.definitions.to_run(family)
+            task = self.ecs.make(request, definition, self.cluster(request))
+            lacks = self.fleet.place(task)
+            if lacks:
+                raise ValueError(f"there is no machine for a task that is to be running: {lacks}")
+            self.tasks[task.arn] = task
+            self.lifecycle.adopt(task, now)
+            return task
+
     def end_machine(self, machine: Machine, ending: Ending) -> None:
         """Take a machine away, and all its tasks with it."""
         with self.lock:
@@ -209,7 +234,7 @@ class FakeAws:
             raise AwsError("ClusterNotFoundException", "Cluster not found.")
         return name
 
-    def describe(self, task: Task, with_tags: bool = False) -> dict[str, Any]:
+    def describe(self, task: Task, with_tags: bool = False) -> Described:
         """Return a task as ECS describes it."""
         return task.describe(self.wall, self.account, with_tags)
 

@@ -11,6 +11,7 @@ from types import TracebackType
 
 from tests.fakes.aws.account import FakeAws
 from tests.fakes.aws.bad_days import CONTAINER_EXITED
+from tests.fakes.aws.container_http import WebServer, swap_at_hub
 from tests.fakes.aws.task import Task
 
 CODE, URL = "WORKROOM_START_CODE", "WORKROOM_START_URL"
@@ -20,28 +21,49 @@ log = logging.getLogger(__name__)
 
 
 class FakeContainers:
-    """While entered, lets time go on in `fake` and swaps start codes as containers begin to run.
+    """While entered, lets time go on in `fake` and plays containers as they begin to run.
 
     Args:
         swap: Gets the start code and the task's address; if it raises, the container exits with
-            status 1, as the real one does. None: containers do nothing.
+            status 1, as the real one does. None: the code is posted to the start URL in the
+            task's environment, over HTTP and from the task's own address.
         boot_seconds: From the process's begin until it swaps its code.
+        web_port: All containers answer HTTP on this port of their address; None: they do not.
     """
 
     def __init__(
-        self, fake: FakeAws, swap: Swap | None = None, *, boot_seconds: float = 0.0
+        self,
+        fake: FakeAws,
+        swap: Swap | None = None,
+        *,
+        boot_seconds: float = 0.0,
+        web_port: int | None = None,
     ) -> None:
         self.fake = fake
         self.swap = swap
         self.boot_seconds = boot_seconds
         self.swapped: set[str] = set()
         """ARNs of tasks whose start code was accepted."""
+        self.failed: dict[str, str] = {}
+        """Why the start code of others was not, by ARN."""
+        self.answering: dict[str, Task] = {}
+        """Tasks whose server is up, by address."""
+        self._web = WebServer(web_port, self.answering) if web_port is not None else None
         self._playing: dict[str, asyncio.Task[None]] = {}
         self._sooner = asyncio.Event()
+
+    @property
+    def web_port(self) -> int:
+        """The port containers answer on; chosen by the system if 0 was asked for."""
+        if self._web is None:
+            raise RuntimeError("these containers answer no HTTP: give a web_port")
+        return self._web.port
 
     async def __aenter__(self) -> FakeContainers:
         self._loop = asyncio.get_running_loop()
         self._thread = threading.get_ident()
+        if self._web:
+            await self._web.open()
         self.fake.lifecycle.watchers.append(self._watch)
         self.fake.timeline.earlier.append(self._wake)
         self._clockwork = asyncio.create_task(self._go_on())
@@ -59,6 +81,8 @@ class FakeContainers:
         for each in playing:
             each.cancel()
         await asyncio.gather(*playing, return_exceptions=True)
+        if self._web:
+            await self._web.close()
 
     async def _go_on(self) -> None:
         """Do what is due when it is due, also when nobody calls."""
@@ -67,10 +91,12 @@ class FakeContainers:
             self.fake.advance()
             following = self.fake.timeline.next
             with suppress(TimeoutError):
-                async with asyncio.timeout(
-                    None if following is None else max(0.0, following - self.fake.timeline.clock())
-                ):
+                async with asyncio.timeout(None if following is None else self._until(following)):
                     await self._sooner.wait()
+
+    def _until(self, when: float) -> float:
+        # A loop may round its time: never wait so little that it stands still.
+        return max(0.001, when - self.fake.timeline.clock())
 
     def _wake(self) -> None:
         self._in_loop(self._sooner.set)
@@ -88,26 +114,38 @@ class FakeContainers:
             self._in_loop(lambda: self._end(task))
 
     def _begin(self, task: Task) -> None:
-        if task.process == "running":
-            self._playing[task.arn] = asyncio.create_task(self._play(task))
+        if task.process != "running":
+            return
+        if CODE not in task.environment and not self.boot_seconds:
+            self.answering[task.address] = task
+            return
+        self._playing[task.arn] = asyncio.create_task(self._play(task))
 
     def _end(self, task: Task) -> None:
+        self.answering.pop(task.address, None)
         playing = self._playing.pop(task.arn, None)
         if playing and playing is not asyncio.current_task():
             playing.cancel()
 
     async def _play(self, task: Task) -> None:
         await asyncio.sleep(self.boot_seconds)
-        code = task.environment.get(CODE)
-        if self.swap is None or code is None:
-            return
+        environment = task.environment
         try:
-            await self.swap(code, task.address)
+            if self.swap and CODE in environment:
+                await self.swap(environment[CODE], task.address)
+            elif URL in environment and CODE in environment:
+                await swap_at_hub(environment[URL], environment[CODE], task.address)
         except Exception as error:
-            log.info("the start code of %s was not accepted: %r", task.arn, error)
-            task.lines.append(
-                (self.fake.timeline.clock(), f"workroom-start: the start code failed: {error!r}")
-            )
-            self.fake.end(task.arn, CONTAINER_EXITED)
-        else:
+            self._fail(task, error)
+            return
+        if CODE in environment:
             self.swapped.add(task.arn)
+        self.answering[task.address] = task
+        self._playing.pop(task.arn, None)
+
+    def _fail(self, task: Task, error: Exception) -> None:
+        """Exit as the real container does, with a line in its log; never the code itself."""
+        log.warning("the start code of %s was not accepted: %s", task.arn, error)
+        self.failed[task.arn] = str(error) or type(error).__name__
+        self.fake.write(task.arn, f"workroom-start: {error}")
+        self.fake.end(task.arn, CONTAINER_EXITED)

@@ -35,6 +35,16 @@ class Definitions:
             "ListTaskDefinitionFamilies": self._families,
         }
 
+    def knows(self, name: str) -> bool:
+        """Tell whether there is such a family."""
+        return name.rpartition("/")[2].partition(":")[0] in self._revisions
+
+    def make(self, family: str, image: str, now: float) -> None:
+        """Register a small definition without a call."""
+        container = {"name": "server", "image": image, "essential": True}
+        size = {"cpu": "256", "memory": "512"}
+        self._register({"family": family, "containerDefinitions": [container], **size}, now)
+
     def find(self, name: str) -> Request:
         """Return a definition by ARN, `family:revision` or family (its latest ACTIVE one).
 

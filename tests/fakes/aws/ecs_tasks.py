@@ -154,10 +154,9 @@ class EcsTasks:
     def _visible(self, name: str, cluster: str, now: float) -> Task | None:
         arn = name if ":" in name else f"{self._fake.account}:task/{cluster}/{name}"
         task = self._fake.tasks.get(arn)
-        return task if task and task.cluster == cluster and self._is_visible(task, now) else None
-
-    def _is_visible(self, task: Task, now: float) -> bool:
-        return now >= task.at["createdAt"] + self._fake.pace.visible_after
+        if task is None or task.cluster != cluster:
+            return None
+        return task if task.at["createdAt"] <= now - self._fake.pace.visible_after else None
 
     def _stop(self, request: Request, now: float) -> Request:
         task = self._visible(request["task"], self._fake.cluster(request), now)
@@ -193,14 +192,16 @@ class EcsTasks:
         desired = request.get("desiredStatus", "RUNNING")
         if desired == "PENDING":
             return {"taskArns": []}  # as documented: ECS never sets a desired status of PENDING
+        started_by, family = request.get("startedBy"), request.get("family")
+        newest = now - self._fake.pace.visible_after
         found = [
             task.arn
             for task in self._fake.tasks.values()
-            if task.cluster == cluster
+            if (started_by is None or task.started_by == started_by)
             and task.desired == desired
-            and request.get("startedBy") in (None, task.started_by)
-            and request.get("family") in (None, task.definition["family"])
-            and self._is_visible(task, now)
+            and task.at["createdAt"] <= newest
+            and task.cluster == cluster
+            and (family is None or task.definition["family"] == family)
         ]
         return page("taskArns", found, request)
 

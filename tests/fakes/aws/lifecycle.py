@@ -46,6 +46,13 @@ class Lifecycle:
         self.fleet.wait(task, now)
         self._timeline.at(now + self.pace.capacity_seconds, lambda at: self._give_up(task, at))
 
+    def adopt(self, task: Task, now: float) -> None:
+        """Let a task that has a machine have been running for some time already."""
+        for name in ("createdAt", "pullStartedAt", "pullStoppedAt", "connectivityAt", "startedAt"):
+            task.at[name] = now - self.pace.visible_after
+        task.status, task.interface, task.process = "RUNNING", "ATTACHED", "running"
+        self._tell(task, "process", now)
+
     def placed(self, task: Task, now: float) -> None:
         """Go on with a task that has got its machine."""
         task.interface = "ATTACHING"
@@ -62,9 +69,9 @@ class Lifecycle:
 
         def due(at: float) -> None:
             if task.desired == "RUNNING" and task.status == expected:
-                self._when_connected(task, at, lambda then: act(task, then))
+                act(task, at)
 
-        self._timeline.at(when, due)
+        self._timeline.at(when, lambda at: self._when_connected(task, at, due))
 
     def _when_connected(self, task: Task, now: float, act: Act) -> None:
         if task.machine and not task.machine.connected:
@@ -105,6 +112,7 @@ class Lifecycle:
         task.at["stoppingAt"] = now
         task.version += 1
         if task.status == "PROVISIONING":
+            self.fleet.waiting.pop(task, None)
             self._exited(task, now, None)
         elif not ending.graceful:
             self._exited(task, now, ending.exit_code)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 from tests.fakes.aws.task import Task
 from tests.fakes.aws.timeline import Timeline
@@ -39,6 +40,8 @@ class Machine:
     """A container instance.
 
     Attributes:
+        cpu: CPU units that are free.
+        memory: MiB that are free.
         images: When each image is there, by image.
         connected: Whether its agent is; tasks of a disconnected one neither change nor stop.
         held: What its agent will do once it is connected again.
@@ -66,11 +69,27 @@ class Machine:
         """Return what there is too little of for `task`, as RunTask's `failures` name it, or ""."""
         if not self.connected:
             return "AGENT"
-        if task.memory > self.memory - sum(each.memory for each in self.tasks):
+        if task.memory > self.memory:
             return "RESOURCE:MEMORY"
-        if task.cpu > self.cpu - sum(each.cpu for each in self.tasks):
+        if task.cpu > self.cpu:
             return "RESOURCE:CPU"
         return ""
+
+    def reserve(self, task: Task) -> None:
+        """Give `task` its room."""
+        self.tasks.add(task)
+        self.cpu -= task.cpu
+        self.memory -= task.memory
+        task.machine = self
+
+    def release(self, task: Task) -> bool:
+        """Take the room back, if `task` has any."""
+        if task not in self.tasks:
+            return False
+        self.tasks.remove(task)
+        self.cpu += task.cpu
+        self.memory += task.memory
+        return True
 
 
 class Fleet:
@@ -122,8 +141,7 @@ class Fleet:
                 continue
             lacks = machine.lacks(task)
             if not lacks:
-                machine.tasks.add(task)
-                task.machine = machine
+                machine.reserve(task)
                 return ""
         return lacks
 
@@ -139,8 +157,7 @@ class Fleet:
     def release(self, task: Task, now: float) -> None:
         """Take `task` from its machine or the queue, and see who can have the room."""
         self.waiting.pop(task, None)
-        if task.machine and task in task.machine.tasks:
-            task.machine.tasks.discard(task)
+        if task.machine and task.machine.release(task):
             self.place_waiting(now)
 
     def place_waiting(self, now: float) -> None:
@@ -167,7 +184,7 @@ class Fleet:
             if len(self.machines) >= size.most:
                 break
             machine = self._add(in_service=False)
-            self._timeline.at(now + size.machine_seconds, lambda at, m=machine: self._join(m, at))
+            self._timeline.at(now + size.machine_seconds, partial(self._join, machine))
         self.wait(next(iter(self.waiting)), now)
 
     def _machines_for_waiting(self, size: ManagedScaling) -> int:

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tests.fakes.aws.machines import Machine
 
 Request = dict[str, Any]
+
+
+class Described(dict[str, Any]):
+    """A description of a task, which is read often and changes seldom: its JSON is kept."""
+
+    @cached_property
+    def json(self) -> str:
+        """The description as JSON."""
+        return json.dumps(self, separators=(",", ":"))
 
 
 @dataclass(frozen=True)
@@ -59,13 +70,14 @@ class Task:
     at: dict[str, float] = field(default_factory=dict)
     lines: list[tuple[float, str]] = field(default_factory=list)
     version: int = 1
+    _described: dict[tuple[Any, ...], Described] = field(default_factory=dict)
 
-    @property
+    @cached_property
     def id(self) -> str:
         """Last part of the ARN."""
         return self.arn.rpartition("/")[2]
 
-    @property
+    @cached_property
     def started_by(self) -> str:
         """RunTask's `startedBy`."""
         return str(self.request.get("startedBy", ""))
@@ -88,12 +100,12 @@ class Task:
         overrides: Request = self.request.get("overrides", {})
         return overrides
 
-    @property
+    @cached_property
     def cpu(self) -> int:
         """CPU units reserved on a machine."""
         return int(self._size("cpu"))
 
-    @property
+    @cached_property
     def memory(self) -> int:
         """MiB reserved on a machine."""
         return int(self._size("memory"))
@@ -112,13 +124,22 @@ class Task:
         """Seconds between SIGTERM and SIGKILL."""
         return float(self.definition["containerDefinitions"][0].get("stopTimeout", 30))
 
-    def describe(self, wall: float, account: str, with_tags: bool = False) -> Request:
-        """Return the task as ECS describes it.
+    def describe(self, wall: float, account: str, with_tags: bool = False) -> Described:
+        """Return the task as ECS describes it; not to be changed.
 
         Args:
             wall: What to add to the clock for seconds since 1970.
             account: First part of ARNs: `arn:aws:ecs:REGION:ACCOUNT`.
         """
+        connected = self.machine is None or self.machine.connected
+        state = (self.version, self.process, self.interface, len(self.at), connected, with_tags)
+        if state not in self._described:
+            for old in [each for each in self._described if each[:-1] != state[:-1]]:
+                del self._described[old]
+            self._described[state] = self._describe(wall, account, with_tags)
+        return self._described[state]
+
+    def _describe(self, wall: float, account: str, with_tags: bool) -> Described:
         family = self.definition["family"]
         answer: Request = {
             "taskArn": self.arn,
@@ -152,7 +173,7 @@ class Task:
         if self.ending:
             answer["stopCode"] = self.ending.code
             answer["stoppedReason"] = self.ending.reason
-        return answer
+        return Described(answer)
 
     def _described_tags(self) -> list[Request]:
         tags: list[Request] = list(self.request.get("tags", []))

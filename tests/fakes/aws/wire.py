@@ -77,6 +77,10 @@ def answer(call: Call, result: Any) -> Reply:
         return Reply(200, {"Content-Type": "text/xml"}, text.encode())
     if call.service == "efs":
         return Reply(200, {"Content-Type": "application/json"}, _json(result))
+    if call.operation == "DescribeTasks":
+        tasks = ",".join(task.json for task in result["tasks"])
+        rest = _json(result["failures"])
+        return Reply(200, _JSON, b'{"tasks":[%b],"failures":%b}' % (tasks.encode(), rest))
     return Reply(200, _JSON, _json(result))
 
 
