@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from workroom_spawner import names
-from workroom_spawner.aws_errors import Refused, Unreachable
+from workroom_spawner.aws_errors import AwsProblem, Unreachable
 from workroom_spawner.background import Backoff, Flights, Inventory
 from workroom_spawner.ecs_api import EcsApi
 from workroom_spawner.ecs_settings import EcsHomes, EcsSettings
@@ -108,7 +108,7 @@ class Homes:
             except Unreachable:
                 if attempt == _ATTEMPTS:
                     raise
-            except Refused as problem:
+            except AwsProblem as problem:
                 if problem.code == "AccessPointLimitExceeded":
                     raise HomesFull(_full(self._ecs.homes)) from problem
                 raise

@@ -15,7 +15,6 @@ from tests.fakes.aws.wire import Call
 from tests.support.ecs import ECS, api_on, loop_time
 from workroom_spawner.aws_errors import Denied, Refused
 from workroom_spawner.aws_errors import Unreachable as AwsUnreachable
-from workroom_spawner.buckets import Priority
 from workroom_spawner.definitions import Definitions
 from workroom_spawner.task_requests import Request, TaskSpec, task_definition
 
