@@ -19,8 +19,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from workroom_hub import config_file
-from workroom_hub.errors import PortTaken, WorkroomError
-from workroom_hub.machine import engine, firewall, hub, network, ports, probe, processes, proxy
+from workroom_hub.errors import CloudError, PortTaken, WorkroomError
+from workroom_hub.machine import (
+    cluster,
+    emulator,
+    engine,
+    firewall,
+    hub,
+    network,
+    ports,
+    probe,
+    processes,
+    proxy,
+)
 from workroom_hub.machine.console import Reporter, human_bytes
 from workroom_hub.machine.hub import HubApi
 from workroom_hub.machine.stack import Stack
@@ -71,12 +82,17 @@ def run(seen: Callable[[Check], None] | None = None) -> list[Check]:
     stack, check = _settings()
     add(check)
     add(_state_folder(stack))
-    client, check = _engine()
-    add(check)
+    client = None
+    if stack.spawner == "local" or stack.emulated:
+        client, check = _engine()
+        add(check)
     if client is not None:
         info = client.info()
-        add(_limits(info))
-        add(_fits(stack.settings, int(info["NCPU"]), int(info["MemTotal"])))
+        if stack.emulated:
+            add(Check("limits", "note", "the AWS emulator sets none: a server may use everything"))
+        else:
+            add(_limits(info))
+            add(_fits(stack.settings, int(info["NCPU"]), int(info["MemTotal"])))
         add(_disk("disk of the engine", info["DockerRootDir"]))
     add(_disk("disk of the state folder", str(_existing(stack.home))))
     add(_memory())
@@ -86,6 +102,10 @@ def run(seen: Callable[[Check], None] | None = None) -> list[Check]:
         add(_oidc(stack.settings.auth.oidc))
     add(_proxy(stack))
     add(_hub(stack))
+    if stack.emulated:
+        add(_emulator(stack, client))
+    if stack.spawner == "ecs":
+        add(_cluster(stack))
     if client is not None:
         for check in _with_engine(client, stack):
             add(check)
@@ -273,6 +293,37 @@ def _hub(stack: Stack) -> Check:
     except WorkroomError:
         return _process(stack, "hub", hub.ROLE, False, [])
     return _process(stack, "hub", hub.ROLE, api.version() is not None, [])
+
+
+def _emulator(stack: Stack, client: DockerClient | None) -> Check:
+    port = stack.settings.ecs.emulator_port
+    check = _process(
+        stack,
+        "AWS emulator",
+        emulator.ROLE,
+        emulator.listens(stack),
+        [("127.0.0.1", port, "WORKROOM_EMULATOR_PORT=4600 workroom up")],
+    )
+    if check.state != "ok" or client is None:
+        return check
+    if emulator.place_of(client, stack.settings.instance) is None:
+        return Check(
+            check.name,
+            "failed",
+            "its container is gone, so new servers would not be on the users' network, "
+            "where they cannot reach each other",
+            "workroom up",
+        )
+    return check
+
+
+def _cluster(stack: Stack) -> Check:
+    name = "ECS cluster"
+    try:
+        found = cluster.look(emulator.cluster_in_use(stack))
+    except CloudError as error:
+        return Check(name, "failed", f"{error.message} {error.details}".strip(), error.fix)
+    return Check(name, "ok", f"{found.name} in {found.region} answers")
 
 
 def _process(

@@ -24,6 +24,7 @@ from workroom_hub.machine import cluster, emulator_install, ports, processes
 from workroom_hub.machine.network import HOME, UsersNetwork
 from workroom_hub.machine.stack import EMULATOR_KEYS, Stack, fingerprint
 from workroom_hub.runtime import EMULATOR_CHOSEN, Emulator, read_installation, write_private
+from workroom_hub.settings_ecs import Ecs
 
 if TYPE_CHECKING:
     from docker import DockerClient
@@ -88,6 +89,7 @@ def ensure(stack: Stack, client: DockerClient, users: UsersNetwork, step: Step) 
         EmulatorError: It cannot be installed or does not start.
         PortTaken: Another process listens on its port.
     """
+    (stack.home / "homes").mkdir(exist_ok=True, mode=0o700)
     python = emulator_install.ensure(stack.home, step)
     place = _place(stack, client, users)
     command = [str(python), "-m", "ministack"]
@@ -111,6 +113,14 @@ def ensure(stack: Stack, client: DockerClient, users: UsersNetwork, step: Step) 
     return facts(stack)
 
 
+def cluster_in_use(stack: Stack) -> Ecs:
+    """Return where the cluster is: the emulator's, or the one of the settings."""
+    if not stack.emulated:
+        return stack.settings.ecs
+    ours = facts(stack)
+    return Ecs(region=ours.region, cluster=ours.cluster, endpoint_url=ours.endpoint_url)
+
+
 def require_port(stack: Stack) -> None:
     """Do nothing if the emulator runs, or can.
 
@@ -131,11 +141,15 @@ def listens(stack: Stack) -> bool:
     return running is not None and ports.listens(running, "127.0.0.1", port)
 
 
-def task_containers(client: DockerClient, instance: str) -> list[Container]:
-    """Return the containers of all tasks of an instance's cluster, also ended ones."""
-    cluster = f"arn:aws:ecs:{REGION}:{ACCOUNT}:cluster/{instance}"
+def task_label(instance: str) -> str:
+    """Return the label that the containers of all tasks of an instance's cluster have."""
+    return f"{_CLUSTER}=arn:aws:ecs:{REGION}:{ACCOUNT}:cluster/{instance}"
+
+
+def task_containers(client: DockerClient, label: str) -> list[Container]:
+    """Return the containers with a label, also ended ones."""
     found: list[Container] = client.containers.list(
-        all=True, filters={"label": f"{_CLUSTER}={cluster}"}, ignore_removed=True
+        all=True, filters={"label": label}, ignore_removed=True
     )
     return found
 
@@ -153,7 +167,7 @@ def clear(client: DockerClient, instance: str, *, keep: str = "") -> int:
     from docker.errors import NotFound
 
     place = place_of(client, instance)
-    left = [*task_containers(client, instance), *([place] if place else [])]
+    left = [*task_containers(client, task_label(instance)), *([place] if place else [])]
     removed = 0
     for container in left:
         if container.name == keep:

@@ -64,7 +64,7 @@ class HubApi:
         """Return every server that runs, starts or stops.
 
         Each has `user`, `server` ("" for the default one), `profile`, `state` ("running",
-        "starting" or "stopping") and `uptime_seconds`.
+        "starting" or "stopping") and `uptime_seconds`; on ECS also `task`, the task's ARN.
 
         Raises:
             HubError: The hub does not answer or refuses.
@@ -147,7 +147,9 @@ def _server(user: dict[str, Any], server: dict[str, Any]) -> dict[str, Any]:
     if started:
         begun = datetime.fromisoformat(started)
         uptime = round((datetime.now(UTC) - begun).total_seconds(), 1)
+    task = (server.get("state") or {}).get("task_arn")
     return {
+        **({"task": task} if task else {}),
         "user": user["name"],
         "server": server["name"],
         "profile": (server.get("user_options") or {}).get("profile"),

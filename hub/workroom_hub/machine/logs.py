@@ -7,7 +7,8 @@ import sys
 from typing import TYPE_CHECKING
 
 from workroom_hub.errors import WorkroomError
-from workroom_hub.machine import engine
+from workroom_hub.machine import emulator, engine
+from workroom_hub.machine.hub import HubApi
 from workroom_hub.machine.network import LABEL
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
     from workroom_hub.machine.stack import Stack
 
-FILES = ("hub", "proxy", "build", "dockerd", "workroom")
+FILES = ("hub", "proxy", "emulator", "build", "dockerd", "workroom")
 
 
 def show(stack: Stack, what: str, *, lines: int, follow: bool) -> None:
@@ -55,6 +56,8 @@ def _container(stack: Stack, what: str) -> Container:
         f"{prefix}.user={user}",
         f"{prefix}.server={server}",
     ]
+    if stack.spawner == "ecs":
+        labels = [f"{emulator.TASK}={_task(stack, user, server)}"]
     found = engine.connect().containers.list(all=True, filters={"label": labels})
     if not found:
         raise WorkroomError(
@@ -62,3 +65,15 @@ def _container(stack: Stack, what: str) -> Container:
             "See what runs: workroom status",
         )
     return found[0]
+
+
+def _task(stack: Stack, user: str, server: str) -> str:
+    """Return the ARN of a server's task, "none" if it has none."""
+    if not stack.emulated:
+        raise WorkroomError(
+            "What servers print is kept by AWS, not on this machine.",
+            "See the log group that ecs.logs names, or the ECS console.",
+        )
+    rows = HubApi.of(stack).servers()
+    tasks = [r["task"] for r in rows if (r["user"], r["server"]) == (user, server) and "task" in r]
+    return str(tasks[0]) if tasks else "none"

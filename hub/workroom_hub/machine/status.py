@@ -6,8 +6,16 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from workroom_hub.errors import EngineError, HubError
-from workroom_hub.machine import engine, hub, processes, proxy
+from workroom_hub.errors import CloudError, EngineError, HubError
+from workroom_hub.machine import (
+    cluster,
+    emulator,
+    emulator_install,
+    engine,
+    hub,
+    processes,
+    proxy,
+)
 from workroom_hub.machine.console import human_bytes, human_seconds
 from workroom_hub.machine.hub import HubApi
 from workroom_hub.machine.network import LABEL
@@ -32,7 +40,7 @@ def collect(stack: Stack) -> dict[str, Any]:
         api = None
     version = api.version() if api else None
     known = _known_servers(api) if api and version else None
-    measured = _measured(client, stack) if client else {}
+    measured = _measured(client, stack, known or []) if client else {}
     images = _images(client, stack)
     return {
         "url": stack.url,
@@ -44,6 +52,9 @@ def collect(stack: Stack) -> dict[str, Any]:
             "state": "running" if client else "stopped",
             "version": client.version()["Version"] if client else None,
         },
+        "spawner": stack.spawner,
+        "emulator": _emulator(stack) if stack.emulated else None,
+        "cluster": _cluster(stack) if stack.spawner == "ecs" else None,
         # The first one of the settings, which is what most installations have.
         "image": images[0],
         "images": images,
@@ -60,6 +71,28 @@ def _process(stack: Stack, role: str, *, answers: bool, version: str | None) -> 
         "pid": found.pid,
         "uptime_seconds": round(found.uptime, 1),
         "version": version,
+    }
+
+
+def _emulator(stack: Stack) -> dict[str, Any]:
+    installed = emulator_install.version(stack.home)
+    return _process(stack, emulator.ROLE, answers=emulator.listens(stack), version=installed)
+
+
+def _cluster(stack: Stack) -> dict[str, Any]:
+    ecs = emulator.cluster_in_use(stack)
+    row: dict[str, Any] = {"name": ecs.cluster, "region": ecs.region, "note": ""}
+    try:
+        found = cluster.look(ecs)
+    except CloudError as error:
+        unknown = {"machines": None, "tasks_running": None, "tasks_pending": None}
+        return {**row, **unknown, "state": "not usable", "note": error.message}
+    return {
+        **row,
+        "state": "running",
+        "machines": found.machines,
+        "tasks_running": found.running,
+        "tasks_pending": found.pending,
     }
 
 
@@ -88,18 +121,31 @@ def _known_servers(api: HubApi) -> list[dict[str, Any]] | None:
         return None
 
 
-def _measured(client: DockerClient, stack: Stack) -> dict[tuple[str, str], dict[str, Any]]:
+def _measured(
+    client: DockerClient, stack: Stack, known: list[dict[str, Any]]
+) -> dict[tuple[str, str], dict[str, Any]]:
     """Return what the engine says of each running server's container, by user and server."""
     from docker.errors import DockerException
 
-    wanted = {"label": f"{LABEL}={stack.settings.instance}"}
-    containers = client.api.containers(filters=wanted)
+    label = f"{LABEL}={stack.settings.instance}"
+    if stack.emulated:
+        label = emulator.task_label(stack.settings.instance)
+    containers = client.api.containers(filters={"label": label})
+    # A task's container has no labels of ours; the hub knows whose task it is.
+    owners = {row["task"]: (row["user"], row["server"]) for row in known if "task" in row}
+
+    def owner(labels: dict[str, str]) -> tuple[str, str]:
+        if emulator.TASK in labels:
+            task = labels[emulator.TASK]
+            return owners.get(task, ("", f"task {task.rpartition('/')[2]}"))
+        return labels.get(f"{_LABELS}.user", ""), labels.get(f"{_LABELS}.server", "")
 
     def measure(container: dict[str, Any]) -> dict[str, Any]:
         labels = container["Labels"]
+        user, server = owner(labels)
         row: dict[str, Any] = {
-            "user": labels.get(f"{_LABELS}.user", ""),
-            "server": labels.get(f"{_LABELS}.server", ""),
+            "user": user,
+            "server": server,
             "profile": labels.get(f"{_LABELS}.profile"),
             "uptime_seconds": round(datetime.now(UTC).timestamp() - container["Created"], 1),
             "memory_bytes": None,
@@ -165,10 +211,19 @@ def show(facts: dict[str, Any]) -> None:
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
     table.add_row("[bold]URL[/]", facts["url"])
-    for title, name in (("Hub", "hub"), ("Web proxy", "proxy"), ("Docker engine", "engine")):
+    parts = [("Hub", "hub"), ("Web proxy", "proxy")]
+    if facts["spawner"] == "local" or facts["emulator"]:
+        parts.append(("Docker engine", "engine"))
+    if facts["emulator"]:
+        parts.append(("AWS emulator", "emulator"))
+    for title, name in parts:
         table.add_row(f"[bold]{title}[/]", _line(facts[name]))
+    if facts["cluster"]:
+        table.add_row("[bold]ECS cluster[/]", _cluster_line(facts["cluster"]))
     for image in facts["images"]:
-        absent = "[red]missing[/]" if facts["engine"]["state"] == "running" else "not known"
+        here = facts["engine"]["state"] == "running"
+        needed = facts["spawner"] == "local" or facts["emulator"]
+        absent = "[red]missing[/]" if here and needed else "not known here"
         state = image["id"].removeprefix("sha256:")[:12] if image["id"] else absent
         table.add_row(f"[bold]Image {image['name']}[/]", f"{image['ref']} ({state})")
         if image["id"]:
@@ -200,6 +255,16 @@ def _add_server(table: Any, row: dict[str, Any]) -> None:
         "" if uptime is None else human_seconds(uptime),
         memory,
     )
+
+
+def _cluster_line(found: dict[str, Any]) -> str:
+    from rich.markup import escape
+
+    where = f"{found['name']} in {found['region']}"
+    if found["state"] != "running":
+        return f"[red]{found['state']}[/] · {where} · {escape(found['note'])}"
+    counted = f"{found['tasks_running']} task(s) running, {found['tasks_pending']} starting"
+    return f"[green]running[/] · {where} · {counted}"
 
 
 def _line(part: dict[str, Any]) -> str:
