@@ -96,8 +96,13 @@ class EcsApi:
             _RUN, request, _run_outcome, turn=turn, secrets=_environment(request)
         )
 
-    async def stop_task(self, arn: str, reason: str) -> None:
-        """Stop a task; one that ECS no longer knows, or that has stopped, is fine."""
+    async def stop_task(self, arn: str, reason: str) -> bool:
+        """Stop a task; one that ECS does not know, or that has stopped, is fine.
+
+        Returns:
+            Whether ECS knew the task. One that was just run may not be known for some moments, and
+            runs on then.
+        """
         request = {
             "cluster": self.settings.cluster,
             "task": arn,
@@ -108,6 +113,8 @@ class EcsApi:
         except Refused as problem:
             if "task was not found" not in problem.message.lower():
                 raise
+            return False
+        return True
 
     async def describe_tasks(self, arns: Iterable[str], tags: bool = False) -> TaskViews:
         """Look at tasks, 100 with every call; those that ECS does not know are in `missing`.

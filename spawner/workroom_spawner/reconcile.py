@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 
 from workroom_spawner import metrics
-from workroom_spawner.aws_errors import AwsProblem, Throttled, Unreachable
+from workroom_spawner.aws_errors import AwsProblem, Refused, Throttled, Unreachable
 from workroom_spawner.background import Backoff, Flights
 from workroom_spawner.ecs_api import EcsApi
 from workroom_spawner.task_requests import SERVER_ID, START
@@ -26,6 +27,12 @@ ROUND = 60.0
 """Seconds between two looks for orphans."""
 _ROUNDS = 2
 """Times an orphan must have been seen as one before it is stopped."""
+_UNKNOWN = 3
+"""Times StopTask must not know a task before it counts as gone: a new one is not known at once."""
+_TOO_NEW = 10.0
+"""Seconds between these."""
+_LONGEST_WAIT = 60.0
+"""Seconds between two tries to stop a task that AWS refuses to stop."""
 _ATTEMPTS = 5
 """Times a throttled or silent AWS is asked for the task of a start that is to go on."""
 
@@ -58,12 +65,22 @@ class _Suspicion:
     rounds: int = 1
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Order:
-    """One task to be stopped; `orphan` if nobody asked for it but us."""
+    """One task to be stopped.
+
+    Attributes:
+        orphan: Set if nobody asked for it but us.
+        due: Loop time of the next try.
+        tries: How often AWS refused this one in particular.
+        unknown: How often AWS did not know the task.
+    """
 
     reason: str
     orphan: Owned | None = None
+    due: float = 0.0
+    tries: int = 0
+    unknown: int = 0
 
 
 class Reconciler:
@@ -84,6 +101,7 @@ class Reconciler:
         self._owned: dict[str, Owned | None] = {}
         self._suspicions: dict[str, _Suspicion] = {}
         self._orders: dict[str, _Order] = {}
+        self._ordered = asyncio.Event()
         self._stopping: asyncio.Task[None] | None = None
         self._rounds: asyncio.Task[None] | None = None
         self._flights: Flights[str, None] = Flights()
@@ -93,8 +111,9 @@ class Reconciler:
     # -- taking over ---------------------------------------------------------------
 
     async def adopt(self) -> dict[str, list[TaskView]]:
-        """Return all our tasks that are to run, by server id; with their tags, in two hundredths
-        of as many calls as there are tasks.
+        """Return all our tasks that are to run, by server id, tags included.
+
+        Two calls for every 100 tasks.
 
         Raises:
             AwsProblem: AWS did not say; throttled calls are not repeated here.
@@ -237,39 +256,62 @@ class Reconciler:
             log.warning("task %s is left to the next hub process to stop", _id(arn))
             return
         self._orders.setdefault(arn, order)
+        self._ordered.set()
         if self._stopping is None or self._stopping.done():
             self._stopping = asyncio.create_task(self._stop_all())
 
     async def _stop_all(self) -> None:
         backoff = Backoff()
-        failed: set[str] = set()
         while self._orders:
-            arn, order = next(iter(self._orders.items()))
+            arn, order = min(self._orders.items(), key=lambda item: item[1].due)
+            if not await self._is_due(order):
+                continue
             if self._needless(arn, order):
-                self._orders.pop(arn, None)
+                del self._orders[arn]
                 continue
             try:
-                await self._api.stop_task(arn, order.reason)
+                found = await self._api.stop_task(arn, order.reason)
             except Exception as problem:
-                # The others get their turn before this one again.
-                self._orders[arn] = self._orders.pop(arn)
-                if arn not in failed:
-                    self._tell(arn, problem)
-                failed.add(arn)
-                await backoff.wait()
-            else:
+                self._tell(arn, order, problem)
+                if not isinstance(problem, Refused):
+                    # AWS has a bad day, or we have; the next task would fare no better.
+                    await backoff.wait()
+                continue
+            backoff.reset()
+            if found or self._is_gone(order):
                 del self._orders[arn]
-                backoff.reset()
                 self._stopped(arn, order)
 
-    def _tell(self, arn: str, problem: Exception) -> None:
-        known = isinstance(problem, AwsProblem)
-        log.warning(
-            "task %s is not stopped yet, and will be: %s",
-            _id(arn),
-            problem,
-            exc_info=None if known else problem,
-        )
+    async def _is_due(self, order: _Order) -> bool:
+        """Wait for an order's time; false if another order came in meanwhile."""
+        wait = order.due - asyncio.get_running_loop().time()
+        if wait <= 0:
+            return True
+        self._ordered.clear()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(wait):
+                await self._ordered.wait()
+                return False
+        return True
+
+    def _is_gone(self, order: _Order) -> bool:
+        """Tell whether a task that StopTask does not know has ended, or may be too new for it."""
+        order.unknown += 1
+        order.due = asyncio.get_running_loop().time() + _TOO_NEW
+        return order.unknown >= _UNKNOWN
+
+    def _tell(self, arn: str, order: _Order, problem: Exception) -> None:
+        # The others get their turn before this one again.
+        order.tries += 1
+        wait = min(_LONGEST_WAIT, 2.0 ** min(order.tries, 10))
+        order.due = asyncio.get_running_loop().time() + random.uniform(wait / 2, wait)  # noqa: S311
+        if order.tries == 1:
+            log.warning(
+                "task %s is not stopped yet, and will be: %s",
+                _id(arn),
+                problem,
+                exc_info=None if isinstance(problem, AwsProblem) else problem,
+            )
 
     def _needless(self, arn: str, order: _Order) -> bool:
         if order.orphan:

@@ -196,7 +196,7 @@ async def test_no_access_points_left_is_a_sentence_and_known_users_go_on(
 ) -> None:
     fake.efs.most = 1
     first = await homes.ensure("ada")
-    with pytest.raises(HomesFull, match=r"fs-12345678 has as many .* 10,000 .* quota") as caught:
+    with pytest.raises(HomesFull, match=r"fs-12345678 has as many .*10,000 .*quota") as caught:
         await homes.ensure("bob")
     assert isinstance(caught.value, OSError)
     assert await homes.ensure("ada") == first
