@@ -22,7 +22,7 @@ from workroom_hub.machine import (
 from workroom_hub.machine.console import Reporter
 from workroom_hub.machine.network import UsersNetwork
 from workroom_hub.machine.stack import Stack
-from workroom_hub.runtime import read_installation, read_secret, renew_secret
+from workroom_hub.runtime import SECRETS, read_installation, read_secret, renew_secret
 from workroom_hub.settings import Settings
 
 USERS = UsersNetwork("workroom-users", "wr-workroom", "172.30.0.1")
@@ -244,7 +244,7 @@ def test_the_state_folder_is_private(tmp_path: Path) -> None:
         made.prepare_home()
     assert made.home.stat().st_mode & 0o777 == 0o700
     secrets = sorted((made.home / "secrets").iterdir())
-    assert [s.name for s in secrets] == ["cli-token", "cookie-secret", "proxy-token"]
+    assert [s.name for s in secrets] == sorted(SECRETS)
     assert {s.stat().st_mode & 0o777 for s in secrets} == {0o600}
     before = [s.read_text() for s in secrets]
     made.prepare_home()

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from hub_double import HubDouble
 from workroom_server import deferred, home, limits
-from workroom_server.start import REFUSED, UNREACHABLE, StartError, swap_start_code
+from workroom_server.start import REFUSED, UNREACHABLE, StartError, swap_start_code, take_orders
 
 
 def swap(hub: HubDouble, retry_for: float = 3) -> dict[str, str]:
@@ -55,6 +55,18 @@ def test_a_hub_that_is_not_there_yet_is_waited_for() -> None:
     with HubDouble("127.0.0.1", port=port) as hub:
         waiting.join(timeout=10)
         assert result["JUPYTERHUB_API_TOKEN"] == hub.token
+
+
+@pytest.mark.parametrize(("given", "seconds"), [("300", 300.0), ("", 20.0), ("soon", 20.0)])
+def test_orders_are_taken_out_of_the_environment(given: str, seconds: float) -> None:
+    environment = {
+        "WORKROOM_START_URL": "http://hub/start",
+        "WORKROOM_START_CODE": "c",
+        "WORKROOM_START_PATIENCE": given,
+        "HOME": "/home/workroom",
+    }
+    assert take_orders(environment) == ("http://hub/start", "c", seconds)
+    assert environment == {"HOME": "/home/workroom"}
 
 
 def test_a_hub_that_never_answers_is_given_up() -> None:

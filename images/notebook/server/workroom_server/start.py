@@ -16,6 +16,7 @@ import socket
 import sys
 import threading
 import time
+from collections.abc import MutableMapping
 from urllib.parse import urlsplit
 
 from . import home, limits
@@ -38,9 +39,7 @@ def main() -> None:
     """Run the server that the environment asks for; returns when it has stopped."""
     gc.disable()  # no garbage worth collecting is made while starting
     os.umask(0o027)
-    url = os.environ.pop("WORKROOM_START_URL", "")
-    code = os.environ.pop("WORKROOM_START_CODE", "")
-    patience = float(os.environ.pop("WORKROOM_START_PATIENCE", "") or RETRY_FOR)
+    url, code, patience = take_orders(os.environ)
     swap = _Swap(url, code, patience) if url else None
 
     from . import lighter
@@ -63,6 +62,21 @@ def main() -> None:
     else:
         from .lab import WorkroomLab as Server
     Server.launch_instance()
+
+
+def take_orders(environment: MutableMapping[str, str]) -> tuple[str, str, float]:
+    """Take the hub's address, the start code and the seconds to try out of `environment`.
+
+    Nothing that the person runs later shall find them there. A patience that is no number counts
+    as none: a typing error must not keep a server from starting.
+    """
+    url = environment.pop("WORKROOM_START_URL", "")
+    code = environment.pop("WORKROOM_START_CODE", "")
+    given = environment.pop("WORKROOM_START_PATIENCE", "")
+    try:
+        return url, code, float(given) if given else RETRY_FOR
+    except ValueError:
+        return url, code, RETRY_FOR
 
 
 class _Swap(threading.Thread):
