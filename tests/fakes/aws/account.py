@@ -181,6 +181,7 @@ class FakeAws:
     def suffer(self, *days: BadDay) -> None:
         """Begin bad days; `relieve` or a limit of their own ends them."""
         with self.lock:
+            self.timeline.advance()  # what is past has happened on a good day
             for day in days:
                 day.begin(self)
                 self.days.append(day)
@@ -188,6 +189,7 @@ class FakeAws:
     def relieve(self, *days: BadDay) -> None:
         """End bad days; without arguments all of them."""
         with self.lock:
+            self.timeline.advance()
             for day in days or tuple(self.days):
                 if day in self.days:
                     self.days.remove(day)

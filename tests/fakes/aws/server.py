@@ -67,7 +67,10 @@ async def serve(options: argparse.Namespace) -> None:
         await stack.enter_async_context(containers)
         path = Path(options.certificate) if options.certificate else folder / "certificate.pem"
         tls = certificate.make(path) if options.tls else None
-        server = web.ServerRunner(web.Server(Server(fake, containers).handle))
+        server = web.ServerRunner(
+            web.Server(Server(fake, containers).handle),
+            shutdown_timeout=0.1,  # calls that are never answered must not hold it up
+        )
         await server.setup()
         stack.push_async_callback(server.cleanup)
         site = web.TCPSite(server, options.host, options.port, ssl_context=tls, backlog=4096)
