@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,6 +12,7 @@ from jupyterhub import orm
 from sqlalchemy.orm import Session
 
 from tests.fakes.engines import Engine
+from tests.spawner.ecs_world import Opens, world_of
 from workroom_spawner.local import LocalSpawner
 from workroom_spawner.profiles import Catalog, Image, Profile
 
@@ -32,6 +34,12 @@ def db() -> Iterator[Session]:
     session = orm.new_session_factory("sqlite:///:memory:")()
     yield session
     session.close()
+
+
+@pytest.fixture
+def a_world(db: Session, catalog: Catalog) -> Opens:
+    """Return what opens a world within a test, whose loop's time is virtual there only."""
+    return partial(world_of, db, catalog)
 
 
 @pytest.fixture

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
 from typing import Any
 
 from jupyterhub import orm
+from sqlalchemy import inspect, text
 from sqlalchemy.orm import Session
 
 from tests.fakes.aws import FakeAws, FakeContainers, Pace
+from tests.spawner.ecs_wire import Requests, Wire
 from workroom_spawner.ecs import EcsSpawner
 from workroom_spawner.ecs_api import EcsApi
 from workroom_spawner.ecs_settings import CapacityProvider, EcsHomes, EcsSettings, TaskLogs
 from workroom_spawner.platform import EcsPlatform
 from workroom_spawner.profiles import Catalog
-from workroom_spawner.startcode import START_CODES
+from workroom_spawner.progress import Progress
+from workroom_spawner.startcode import START_CODES, NotYet, Refused
 from workroom_spawner.task_view import TaskView
 
 ECS = EcsSettings(
@@ -33,25 +36,22 @@ ECS = EcsSettings(
     homes=EcsHomes("efs", "fs-0123456789abcdef0"),
     logs=TaskLogs("servers"),
 )
-
-
-async def inline(call: Callable[[], Any]) -> Any:
-    """Run a call to AWS at once: in virtual time nothing may wait for a thread."""
-    await asyncio.sleep(0)
-    return call()
+TOKEN = "secret-token"
 
 
 class HttpServers:
-    """Which addresses answer over HTTP: those of containers that swapped their code."""
+    """Which addresses answer over HTTP: those of containers that run and have their code swapped.
+
+    Attributes:
+        silent: None of them answers, though they run.
+    """
 
     def __init__(self, containers: FakeContainers) -> None:
         self._containers = containers
         self.silent = False
 
     def answers(self, address: str) -> bool:
-        fake = self._containers.fake
-        up = {fake.tasks[arn].address for arn in self._containers.swapped if arn in fake.tasks}
-        return not self.silent and address in up
+        return not self.silent and address in self._containers.answering
 
 
 class WorldSpawner(EcsSpawner):
@@ -66,8 +66,13 @@ class WorldSpawner(EcsSpawner):
     async def answers(self) -> bool:
         return self.world.http.answers(self.address)
 
+    def begin_progress(self) -> Progress:
+        if self._progress is None:
+            self._progress = Progress(self.stages, asyncio.get_running_loop().time)
+        return self._progress
+
     def get_env(self) -> dict[str, str]:
-        return {"JUPYTERHUB_API_TOKEN": "secret-token"}
+        return {"JUPYTERHUB_API_TOKEN": TOKEN}
 
 
 @dataclass
@@ -75,6 +80,10 @@ class World:
     """One hub process with its spawners, on one account.
 
     `restarted()` is the next hub process on the same database and account.
+
+    Attributes:
+        wire: How long calls to AWS take.
+        requests: What AWS was asked.
     """
 
     db: Session
@@ -82,17 +91,18 @@ class World:
     fake: FakeAws
     containers: FakeContainers
     settings: EcsSettings = ECS
+    wire: Wire = field(default_factory=Wire)
+    requests: Requests = field(default_factory=Requests)
     platform: EcsPlatform = field(init=False)
     spawners: dict[tuple[str, str], EcsSpawner] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.http = HttpServers(self.containers)
-        api = EcsApi(self.settings, clients=self.fake.client, runner=inline)
+        api = EcsApi(self.settings, clients=self.fake.client, runner=self.wire)
+        self.platform = EcsPlatform.made(self.settings, api, self._port_answers)
 
-        async def answers(view: TaskView) -> bool:
-            return self.http.answers(view.address)
-
-        self.platform = EcsPlatform.made(self.settings, api, answers)
+    async def _port_answers(self, view: TaskView) -> bool:
+        return self.http.answers(view.address)
 
     def spawner(self, user: str = "ada", server: str = "", **options: str) -> EcsSpawner:
         """Return a server's spawner as the hub makes it, with the state in the database."""
@@ -139,14 +149,21 @@ class World:
         spawner.orm_spawner.state = spawner.get_state()
         self.db.commit()
 
+    def begin(self, user: str = "ada", server: str = "", **options: str) -> Beginning:
+        """Begin to start a server; await the result, or have it cancelled."""
+        spawner = self.spawner(user, server, **options)
+        return Beginning(self, spawner, asyncio.ensure_future(self.go(spawner)))
+
     async def stop(self, spawner: EcsSpawner) -> None:
         """Stop as the hub does."""
+        spawner._stop_pending = True
         if await spawner.poll() is None:
             await spawner.stop()
         await spawner.run_post_stop_hook()
         spawner.clear_state()
         spawner.orm_spawner.state = spawner.get_state()
         self.db.commit()
+        spawner._stop_pending = False
 
     async def restarted(self) -> World:
         """Kill this hub process: nothing of it is told anything; return the next one."""
@@ -160,28 +177,103 @@ class World:
         self.fake.advance()
         return [t for t in self.fake.tasks.values() if not status or t.status == status]
 
+    def living(self) -> list[Any]:
+        """Return the tasks that nobody has told to stop."""
+        self.fake.advance()
+        return [t for t in self.fake.tasks.values() if t.desired == "RUNNING"]
+
+    def usage(self) -> list[Any]:
+        """Return the rows of the usage table, oldest first."""
+        if not inspect(self.db.connection()).has_table("usage"):
+            return []
+        return list(self.db.execute(text('select * from "usage" order by id')))
+
+    def state(self, user: str = "ada", server: str = "") -> dict[str, Any]:
+        """Return what the hub's table has of a server."""
+        row = orm.User.find(self.db, user).orm_spawners[server]
+        self.db.expire(row)
+        return row.state or {}
+
+
+@dataclass
+class Beginning:
+    """A start under way."""
+
+    world: World
+    spawner: EcsSpawner
+    running: asyncio.Future[None]
+
+    @property
+    def says(self) -> str:
+        """The sentence its owner reads now."""
+        return str(self.spawner.begin_progress().event()["message"])
+
+    @property
+    def stage(self) -> str:
+        """The stage under way."""
+        return str(self.spawner.begin_progress().event()["stage"])
+
+    async def cancel(self) -> None:
+        """Do what JupyterHub does when a user cancels: end the waiting, then stop the server."""
+        self.running.cancel()
+        await asyncio.sleep(1)
+        await self.world.stop(self.spawner)
+        with suppress(asyncio.CancelledError):
+            await self.running
+
+
+async def until(condition: Callable[[], Any], within: float = 60.0) -> None:
+    """Wait in steps of a tenth of a second until `condition` holds."""
+    async with asyncio.timeout(within):
+        while not condition():
+            await asyncio.sleep(0.1)
+
 
 @asynccontextmanager
 async def world_of(
-    db: Session, catalog: Catalog, pace: Pace | None = None, **knobs: Any
+    db: Session,
+    catalog: Catalog,
+    pace: Pace | None = None,
+    *,
+    settings: EcsSettings = ECS,
+    boot_seconds: float = 0.0,
+    **knobs: Any,
 ) -> AsyncIterator[World]:
     """Open a world. In a test, not in a fixture: `looptime` sets the clock back between the two."""
-    fake = FakeAws(asyncio.get_running_loop().time, pace=pace, **knobs)
-    async with FakeContainers(fake, swap=swap) as containers:
-        world = World(db, catalog, fake, containers)
-        try:
-            yield world
-        finally:
-            await world.platform.close()
+    clock = asyncio.get_running_loop().time
+    fake = FakeAws(clock, pace=pace, **knobs)
+    # The one clock of the process that is not the loop's.
+    real, START_CODES._clock = START_CODES._clock, clock
+    try:
+        async with FakeContainers(fake, swap=swap, boot_seconds=boot_seconds) as containers:
+            world = World(db, catalog, fake, containers, settings)
+            fake.suffer(world.requests)
+            try:
+                yield world
+            finally:
+                await world.platform.close()
+    finally:
+        START_CODES._clock = real
+        START_CODES._guesses.clear()
 
 
 async def swap(code: str, address: str) -> object:
-    """Swap a start code as a container does: again while the hub cannot say."""
-    from workroom_spawner.startcode import NotYet
+    """Swap a start code as a container does: again, for five minutes, until the hub has an answer.
 
-    for _ in range(100):
+    Raises:
+        Refused: The hub does not accept the code.
+        TimeoutError: The hub had no answer; the container exits.
+    """
+    for _ in range(300):
         try:
             return await START_CODES.redeem(code, address, "ssh-ed25519 AAAA")
         except NotYet:
             await asyncio.sleep(1)
-    raise TimeoutError("the hub did not say in 100 s")
+        except Refused:
+            raise
+        except Exception:  # the hub answered 500
+            await asyncio.sleep(1)
+    raise TimeoutError("the hub did not say in 300 s")
+
+
+Opens = Callable[..., AbstractAsyncContextManager[World]]
