@@ -78,7 +78,7 @@ def down(stack: Stack, *, purge: bool = False) -> None:
 def _stop_everything(stack: Stack, *, purge: bool) -> None:
     report = stack.report
     with report.step("Users' servers") as step:
-        stopped = _stop_servers_through_hub(stack)
+        stopped = stop_servers(stack)
         step.result = f"{stopped} stopped" if stopped else "none that the hub knows of"
     with report.step("Hub") as step:
         step.result = "stopped" if processes.stop(stack.home, hub.ROLE, grace=20) else "not running"
@@ -127,7 +127,7 @@ def _stop_everything(stack: Stack, *, purge: bool) -> None:
         report.line(sentence[0].upper() + sentence[1:] + ".")
 
 
-def _stop_servers_through_hub(stack: Stack) -> int:
+def stop_servers(stack: Stack) -> int:
     """Ask the hub to stop every server, so that it writes its usage rows; wait a minute at most."""
     try:
         api = HubApi.of(stack)

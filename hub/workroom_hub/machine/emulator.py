@@ -82,8 +82,11 @@ def facts(stack: Stack) -> Emulator:
     return Emulator(f"http://127.0.0.1:{port}", REGION, stack.settings.instance, (_SUBNET,))
 
 
-def ensure(stack: Stack, client: DockerClient, users: UsersNetwork, step: Step) -> Emulator:
+def ensure(stack: Stack, client: DockerClient, users: UsersNetwork, step: Step) -> bool:
     """Have the emulator running with its cluster; one that already does is left alone.
+
+    Returns:
+        True if it was started, so that it knows nothing of any earlier task.
 
     Raises:
         EmulatorError: It cannot be installed or does not start.
@@ -98,7 +101,7 @@ def ensure(stack: Stack, client: DockerClient, users: UsersNetwork, step: Step) 
     running = processes.find(stack.home, ROLE)
     if running and running.fingerprint == wanted and listens(stack):
         step.result = "running"
-        return facts(stack)
+        return False
     if running:
         step.update("its settings changed: starting it again, which ends its servers")
         processes.stop(stack.home, ROLE, grace=20)
@@ -109,8 +112,8 @@ def ensure(stack: Stack, client: DockerClient, users: UsersNetwork, step: Step) 
     child = processes.start(stack.home, ROLE, command, environment, wanted)
     _wait(stack, child)
     cluster.make(facts(stack))
-    step.result = f"{facts(stack).endpoint_url} ({time.monotonic() - begun:.1f} s to start)"
-    return facts(stack)
+    step.result = f"{facts(stack).endpoint_url}, {time.monotonic() - begun:.1f} s to start"
+    return True
 
 
 def cluster_in_use(stack: Stack) -> Ecs:

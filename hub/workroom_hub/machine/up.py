@@ -23,6 +23,7 @@ from workroom_hub.machine import (
     network,
     proxy,
 )
+from workroom_hub.machine.down import stop_servers
 from workroom_hub.machine.hub import HubApi
 from workroom_hub.machine.network import UsersNetwork
 from workroom_hub.machine.stack import Stack
@@ -80,10 +81,15 @@ def _bring_up(stack: Stack) -> Runtime:
         facts,
         read_installation(stack.home),
     )
-    if stack.emulated:
-        with report.step("AWS emulator") as step:
-            runtime = replace(runtime, emulator=emulator.ensure(stack, client, users, step))
+    if not stack.emulated:
+        _start_hub(stack, runtime)
+        return runtime
+    with report.step("AWS emulator") as step:
+        anew = emulator.ensure(stack, client, users, step)
+    runtime = replace(runtime, emulator=emulator.facts(stack))
     _start_hub(stack, runtime)
+    if anew:
+        _end_lost_servers(stack)
     return runtime
 
 
@@ -101,6 +107,16 @@ def _bring_up_for_aws(stack: Stack) -> Runtime:
     runtime = Runtime(stack.home, settings.ecs.host, "", cpus, memory, {}, installation)
     _start_hub(stack, runtime)
     return runtime
+
+
+def _end_lost_servers(stack: Stack) -> None:
+    """Tell the hub of the servers that ended with an earlier emulator; it would take minutes."""
+    lost = stop_servers(stack)
+    if lost:
+        stack.report.line(
+            f"{lost} server(s) ended with the emulator before this one; people can start them "
+            "again, and their files are kept."
+        )
 
 
 def _start_hub(stack: Stack, runtime: Runtime) -> None:
