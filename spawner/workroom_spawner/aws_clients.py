@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from functools import cache
 from typing import Any, Protocol, TypeVar
 
 import boto3
@@ -77,11 +78,11 @@ def boto3_clients(settings: EcsSettings) -> Clients:
         if not any(os.environ.get(name) for name in ("AWS_ACCESS_KEY_ID", "AWS_PROFILE")):
             options |= {"aws_access_key_id": "emulator", "aws_secret_access_key": "emulator"}
 
-    making = threading.Lock()  # sessions, unlike clients, are not for several threads
+    session = cache(_session)  # takes long, so it is made with the first client, in its thread
 
     def make(service: str) -> Client:
-        with making:
-            return boto3.session.Session(botocore_session=_session()).client(service, **options)
+        with _making:
+            return session().client(service, **options)
 
     return make
 
@@ -129,12 +130,16 @@ class _FewFields(Loader):  # type: ignore[misc]
         return {**model, "shapes": shapes}
 
 
-def _session() -> Session:
+_making = threading.Lock()  # clients, unlike what makes them, are for several threads
+_models = _FewFields()  # reading them from disk is what takes time
+
+
+def _session() -> boto3.session.Session:
     session = Session()
-    session.register_component("data_loader", _FewFields())
+    session.register_component("data_loader", _models)
     parsers = session.get_component("response_parser_factory")
     parsers.set_parser_defaults(timestamp_parser=_timestamp)
-    return session
+    return boto3.session.Session(botocore_session=session)
 
 
 def _timestamp(value: Any) -> datetime:

@@ -217,7 +217,8 @@ def _kind(code: str, text: str, status: int) -> type[AwsProblem]:
     # Two hubs, or a call repeated after a timeout, register the same family at once.
     if "too many concurrent attempts" in text:
         return Throttled
-    if code in _DENIALS or status in (401, 403):
+    # EFS says that a quota is reached with status 403, too.
+    if code in _DENIALS or (status in (401, 403) and "LimitExceeded" not in code):
         return Denied
     if code in _OUTAGES or status >= 500:
         return Unreachable

