@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 
 from workroom_spawner import metrics
-from workroom_spawner.aws_errors import AwsProblem, Refused, Throttled, Unreachable
+from workroom_spawner.aws_errors import AwsProblem, Throttled, Unreachable
 from workroom_spawner.background import Backoff, Flights
 from workroom_spawner.ecs_api import EcsApi
+from workroom_spawner.stopper import Stopper, task_id
 from workroom_spawner.task_requests import SERVER_ID, START
 from workroom_spawner.task_view import TaskView
 from workroom_spawner.watcher import Watcher
@@ -27,12 +27,6 @@ ROUND = 60.0
 """Seconds between two looks for orphans."""
 _ROUNDS = 2
 """Times an orphan must have been seen as one before it is stopped."""
-_UNKNOWN = 3
-"""Times StopTask must not know a task before it counts as gone: a new one is not known at once."""
-_TOO_NEW = 10.0
-"""Seconds between these."""
-_LONGEST_WAIT = 60.0
-"""Seconds between two tries to stop a task that AWS refuses to stop."""
 _ATTEMPTS = 5
 """Times a throttled or silent AWS is asked for the task of a start that is to go on."""
 
@@ -65,24 +59,6 @@ class _Suspicion:
     rounds: int = 1
 
 
-@dataclass
-class _Order:
-    """One task to be stopped.
-
-    Attributes:
-        orphan: Set if nobody asked for it but us.
-        due: Loop time of the next try.
-        tries: How often AWS refused this one in particular.
-        unknown: How often AWS did not know the task.
-    """
-
-    reason: str
-    orphan: Owned | None = None
-    due: float = 0.0
-    tries: int = 0
-    unknown: int = 0
-
-
 class Reconciler:
     """Looks after the tasks of one installation on one cluster.
 
@@ -100,13 +76,10 @@ class Reconciler:
         # Tags of tasks that no server here knows; None: not ours. Tags do not change.
         self._owned: dict[str, Owned | None] = {}
         self._suspicions: dict[str, _Suspicion] = {}
-        self._orders: dict[str, _Order] = {}
-        self._ordered = asyncio.Event()
-        self._stopping: asyncio.Task[None] | None = None
+        self._stopper = Stopper(api)
         self._rounds: asyncio.Task[None] | None = None
         self._flights: Flights[str, None] = Flights()
         self._failing = False
-        self._closed = False
 
     # -- taking over ---------------------------------------------------------------
 
@@ -193,16 +166,23 @@ class Reconciler:
 
     def stop_later(self, arn: str, reason: str) -> None:
         """Have a task stopped, however long AWS does not take it; returns at once."""
-        self._order(arn, _Order(reason))
+
+        def ended() -> bool:
+            view = self._watcher.view(arn)
+            return view is not None and view.status == "STOPPED"
+
+        def stopped() -> None:
+            log.info("task %s was stopped", task_id(arn))
+
+        self._stopper.order(arn, reason, needless=ended, stopped=stopped)
 
     async def close(self) -> None:
         """End it. What is still to be stopped, the next hub process finds as orphans."""
-        self._closed = True
-        for task in (self._rounds, self._stopping):
-            if task and not task.done() and task is not asyncio.current_task():
-                task.cancel()
-                with suppress(asyncio.CancelledError):
-                    await task
+        await self._stopper.close()
+        if self._rounds and not self._rounds.done():
+            self._rounds.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._rounds
 
     def _suspect(self, orphans: Iterable[Owned]) -> None:
         """Note who is an orphan in this round; have those stopped that have been one for long."""
@@ -218,14 +198,14 @@ class Reconciler:
                 log.info(
                     "task %s of server %s: no server here knows it; stopped in %.0f s if that "
                     "stays so",
-                    _id(orphan.arn),
+                    task_id(orphan.arn),
                     orphan.server_id,
                     grace,
                 )
             self._suspicions[orphan.arn] = suspicion
-            if suspicion.rounds >= _ROUNDS and now - suspicion.since >= grace:
-                reason = f"workroom: no server of the hub has known this task for {grace:.0f} s"
-                self._order(orphan.arn, _Order(reason, orphan))
+            long_enough = suspicion.rounds >= _ROUNDS and now - suspicion.since >= grace
+            if long_enough and orphan.arn not in self._stopper:
+                self._have_stopped(orphan)
 
     async def _learn(self, arns: Iterable[str]) -> None:
         """Read the tags of tasks that neither a server nor we know."""
@@ -249,91 +229,26 @@ class Reconciler:
         server = view.tags.get(SERVER_ID)
         return Owned(view.arn, server, view.tags.get(START, "")) if server else None
 
-    # -- stopping ------------------------------------------------------------------
+    def _have_stopped(self, orphan: Owned) -> None:
+        def claimed() -> bool:
+            # A start may have found it since.
+            servers = self._known()
+            return orphan.arn in _arns(servers) or _belongs(orphan, servers)
 
-    def _order(self, arn: str, order: _Order) -> None:
-        if self._closed:
-            log.warning("task %s is left to the next hub process to stop", _id(arn))
-            return
-        self._orders.setdefault(arn, order)
-        self._ordered.set()
-        if self._stopping is None or self._stopping.done():
-            self._stopping = asyncio.create_task(self._stop_all())
-
-    async def _stop_all(self) -> None:
-        backoff = Backoff()
-        while self._orders:
-            arn, order = min(self._orders.items(), key=lambda item: item[1].due)
-            if not await self._is_due(order):
-                continue
-            if self._needless(arn, order):
-                del self._orders[arn]
-                continue
-            try:
-                found = await self._api.stop_task(arn, order.reason)
-            except Exception as problem:
-                self._tell(arn, order, problem)
-                if not isinstance(problem, Refused):
-                    # AWS has a bad day, or we have; the next task would fare no better.
-                    await backoff.wait()
-                continue
-            backoff.reset()
-            if found or self._is_gone(order):
-                del self._orders[arn]
-                self._stopped(arn, order)
-
-    async def _is_due(self, order: _Order) -> bool:
-        """Wait for an order's time; false if another order came in meanwhile."""
-        wait = order.due - asyncio.get_running_loop().time()
-        if wait <= 0:
-            return True
-        self._ordered.clear()
-        with suppress(TimeoutError):
-            async with asyncio.timeout(wait):
-                await self._ordered.wait()
-                return False
-        return True
-
-    def _is_gone(self, order: _Order) -> bool:
-        """Tell whether a task that StopTask does not know has ended, or may be too new for it."""
-        order.unknown += 1
-        order.due = asyncio.get_running_loop().time() + _TOO_NEW
-        return order.unknown >= _UNKNOWN
-
-    def _tell(self, arn: str, order: _Order, problem: Exception) -> None:
-        # The others get their turn before this one again.
-        order.tries += 1
-        wait = min(_LONGEST_WAIT, 2.0 ** min(order.tries, 10))
-        order.due = asyncio.get_running_loop().time() + random.uniform(wait / 2, wait)  # noqa: S311
-        if order.tries == 1:
+        def stopped() -> None:
+            metrics.ORPHANS_STOPPED.inc()
+            # Should StopTask not last, it is an orphan anew, and gets a whole new time of grace.
+            self._suspicions.pop(orphan.arn, None)
             log.warning(
-                "task %s is not stopped yet, and will be: %s",
-                _id(arn),
-                problem,
-                exc_info=None if isinstance(problem, AwsProblem) else problem,
+                "orphan stopped: task %s of server %s (start %s)",
+                task_id(orphan.arn),
+                orphan.server_id,
+                orphan.start or "unknown",
             )
 
-    def _needless(self, arn: str, order: _Order) -> bool:
-        if order.orphan:
-            servers = self._known()
-            # A start may have found it since.
-            return arn in _arns(servers) or _belongs(order.orphan, servers)
-        view = self._watcher.view(arn)
-        return view is not None and view.status == "STOPPED"
-
-    def _stopped(self, arn: str, order: _Order) -> None:
-        if order.orphan is None:
-            log.info("task %s was stopped", _id(arn))
-            return
-        metrics.ORPHANS_STOPPED.inc()
-        # Should StopTask not last, it is an orphan anew, and gets a whole new time of grace.
-        self._suspicions.pop(arn, None)
-        log.warning(
-            "orphan stopped: task %s of server %s (start %s)",
-            _id(arn),
-            order.orphan.server_id,
-            order.orphan.start or "unknown",
-        )
+        grace = self._api.settings.orphan_grace
+        reason = f"workroom: no server of the hub has known this task for {grace:.0f} s"
+        self._stopper.order(orphan.arn, reason, needless=claimed, stopped=stopped)
 
 
 def _belongs(owned: Owned, servers: Mapping[str, Known]) -> bool:
@@ -348,7 +263,3 @@ def _belongs(owned: Owned, servers: Mapping[str, Known]) -> bool:
 
 def _arns(servers: Mapping[str, Known]) -> set[str]:
     return {server.arn for server in servers.values() if server.arn}
-
-
-def _id(arn: str) -> str:
-    return arn.rpartition("/")[2]
