@@ -17,17 +17,19 @@ _ANSWER = (
 
 
 class StartRefused(Exception):
-    """The hub did not take the start code, or could not be reached for `RETRY_FOR` seconds."""
+    """The hub did not take the start code, or could not be reached for too long."""
 
 
-async def swap_at_hub(url: str, code: str, address: str) -> dict[str, str]:
+async def swap_at_hub(
+    url: str, code: str, address: str, patience: float = RETRY_FOR
+) -> dict[str, str]:
     """Post a start code from `address`, and return the environment that the hub answers.
 
     Raises:
-        StartRefused: The hub answered 4xx, or nothing that can be read for too long.
+        StartRefused: The hub answered 4xx, or nothing that can be read for `patience` seconds.
     """
     loop = asyncio.get_running_loop()
-    deadline = loop.time() + RETRY_FOR
+    deadline = loop.time() + patience
     pause = _PAUSE
     while True:
         try:

@@ -11,10 +11,12 @@ from types import TracebackType
 
 from tests.fakes.aws.account import FakeAws
 from tests.fakes.aws.bad_days import CONTAINER_EXITED
-from tests.fakes.aws.container_http import WebServer, swap_at_hub
+from tests.fakes.aws.container_http import RETRY_FOR, WebServer, swap_at_hub
+from tests.fakes.aws.holds import user_of
 from tests.fakes.aws.task import Task
 
 CODE, URL = "WORKROOM_START_CODE", "WORKROOM_START_URL"
+PATIENCE = "WORKROOM_START_PATIENCE"
 Swap = Callable[[str, str], Awaitable[object]]
 
 log = logging.getLogger(__name__)
@@ -44,6 +46,10 @@ class FakeContainers:
         self.boot_seconds = boot_seconds
         self.swapped: set[str] = set()
         """ARNs of tasks whose start code was accepted."""
+        self.environments: dict[str, dict[str, str]] = {}
+        """What they got for it over HTTP, by ARN."""
+        self.holds: dict[str, list[str]] = {"swap": [], "answer": []}
+        """Users whose containers wait before they swap their code, or before they answer HTTP."""
         self.failed: dict[str, str] = {}
         """Why the start code of others was not, by ARN."""
         self.answering: dict[str, Task] = {}
@@ -129,19 +135,30 @@ class FakeContainers:
 
     async def _play(self, task: Task) -> None:
         await asyncio.sleep(self.boot_seconds)
+        await self._held(task, "swap")
         environment = task.environment
         try:
             if self.swap and CODE in environment:
                 await self.swap(environment[CODE], task.address)
             elif URL in environment and CODE in environment:
-                await swap_at_hub(environment[URL], environment[CODE], task.address)
+                self.environments[task.arn] = await swap_at_hub(
+                    environment[URL],
+                    environment[CODE],
+                    task.address,
+                    float(environment.get(PATIENCE, RETRY_FOR)),
+                )
         except Exception as error:
             self._fail(task, error)
             return
         if CODE in environment:
             self.swapped.add(task.arn)
+        await self._held(task, "answer")
         self.answering[task.address] = task
         self._playing.pop(task.arn, None)
+
+    async def _held(self, task: Task, step: str) -> None:
+        while user_of(task.request) in self.holds[step]:
+            await asyncio.sleep(0.05)
 
     def _fail(self, task: Task, error: Exception) -> None:
         """Exit as the real container does, with a line in its log; never the code itself."""

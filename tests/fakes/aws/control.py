@@ -8,21 +8,28 @@
     {"buckets": {"on": false}} or {"buckets": {"scale": 2}}
     {"suffer": {"name": "TaskStopsAt", "args": ["RUNNING", "OUT_OF_MEMORY"], "kwargs": {}}}
     {"relieve": true}                                  ends every bad day
+    {"hold": {"swap": ["ada"], "answer": []}}          containers that wait; see `FakeContainers`
     {"end": {"arn": "…", "ending": "SPOT_RECLAIMED"}}
     {"preload": [{"cluster": "…", "startedBy": "…", "tags": […]}, …]}
 
 `preload` takes RunTask requests, each optionally with `taskDefinition` and `overrides`, and adds
-`"preloaded": [{"taskArn": "…", "address": "…"}, …]` in the same order to the answer.
+`"preloaded": [{"taskArn": "…", "address": "…"}, …]` in the same order to the answer. `{"list":
+true}` adds `"list"`, all tasks with their tags and the environment that their code was swapped for.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from tests.fakes.aws import bad_days
+from tests.fakes.aws import bad_days, holds
 from tests.fakes.aws.account import FakeAws
 from tests.fakes.aws.containers import FakeContainers
-from tests.fakes.aws.task import Ending
+from tests.fakes.aws.task import Ending, Task
+
+_KNOBS = {
+    "reset", "pace", "boot_seconds", "buckets", "suffer", "relieve", "hold", "end", "preload",
+    "list",
+}  # fmt: skip
 
 
 class Mistake(Exception):
@@ -54,9 +61,8 @@ def change(fake: FakeAws, containers: FakeContainers, order: dict[str, Any]) -> 
     Raises:
         Mistake: There is no such knob, bad day or ending.
     """
-    known = {"reset", "pace", "boot_seconds", "buckets", "suffer", "relieve", "end", "preload"}
-    if unknown := order.keys() - known:
-        raise Mistake(f"no such knob: {', '.join(sorted(unknown))}; there are {sorted(known)}")
+    if unknown := order.keys() - _KNOBS:
+        raise Mistake(f"no such knob: {', '.join(sorted(unknown))}; there are {sorted(_KNOBS)}")
     more: dict[str, Any] = {}
     with fake.lock:
         for name, value in order.get("pace", {}).items():
@@ -64,6 +70,7 @@ def change(fake: FakeAws, containers: FakeContainers, order: dict[str, Any]) -> 
                 raise Mistake(f"pace has no {name}; it has {sorted(vars(fake.pace))}")
             setattr(fake.pace, name, float(value))
         containers.boot_seconds = float(order.get("boot_seconds", containers.boot_seconds))
+        containers.holds.update(order.get("hold", {}))
         _buckets(fake, order.get("buckets", {}))
         if order.get("relieve"):
             fake.relieve()
@@ -76,7 +83,24 @@ def change(fake: FakeAws, containers: FakeContainers, order: dict[str, Any]) -> 
             more["preloaded"] = [{"taskArn": t.arn, "address": t.address} for t in tasks]
         if order.get("reset"):
             fake.reset_counters()
+        if order.get("list"):
+            more["list"] = [_task(task, containers) for task in fake.tasks.values()]
     return {**state(fake, containers), **more}
+
+
+def _task(task: Task, containers: FakeContainers) -> dict[str, Any]:
+    return {
+        "arn": task.arn,
+        "status": task.status,
+        "desired": task.desired,
+        "process": task.process,
+        "image": task.image,
+        "cpu": task.cpu,
+        "address": task.address,
+        "startedBy": task.started_by,
+        "tags": {tag["key"]: tag["value"] for tag in task.request.get("tags", [])},
+        "environment": containers.environments.get(task.arn),
+    }
 
 
 def _buckets(fake: FakeAws, order: dict[str, Any]) -> None:
@@ -88,7 +112,7 @@ def _buckets(fake: FakeAws, order: dict[str, Any]) -> None:
 def _bad_day(
     name: str, args: list[Any] | None = None, kwargs: dict[str, Any] | None = None
 ) -> bad_days.BadDay:
-    kind = getattr(bad_days, name, None)
+    kind = getattr(bad_days, name, getattr(holds, name, None))
     if not (isinstance(kind, type) and issubclass(kind, bad_days.BadDay)):
         raise Mistake(f"there is no bad day {name!r}")
     values = [_ending(each) if _is_ending(each) else each for each in args or []]

@@ -12,6 +12,7 @@ from tests.fakes.aws.timeline import Act, Timeline
 
 Watcher = Callable[[Task, str, float], None]
 
+# AWS documents that this happens and not in which words; these are ours.
 NO_CAPACITY = Ending("TaskFailedToStart", "Timeout waiting for capacity: no instance had room")
 # The agent hears of a stop a little later; until then the task looks as it did.
 _HEARD = 0.1
@@ -27,6 +28,8 @@ class Lifecycle:
 
     def __init__(self, timeline: Timeline, pace: Pace, forget: Callable[[Task], None]) -> None:
         self.watchers: list[Watcher] = []
+        self.holds: list[Callable[[Task, Act], bool]] = []
+        """Asked before a task goes on; one that says yes has taken over to call the act later."""
         self.provisioning: Counter[str] = Counter()
         self.fleet: Fleet
         self.pace = pace
@@ -68,7 +71,9 @@ class Lifecycle:
         """Do `act` at `when`, unless the task has been stopped or gone on otherwise."""
 
         def due(at: float) -> None:
-            if task.desired == "RUNNING" and task.status == expected:
+            if task.desired != "RUNNING" or task.status != expected:
+                return
+            if not any(hold(task, due) for hold in self.holds):
                 act(task, at)
 
         self._timeline.at(when, lambda at: self._when_connected(task, at, due))
