@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -23,6 +25,19 @@ def test_same_token_and_same_parameters_give_the_same_task(aws: Account) -> None
     assert aws.start(clientToken="token-1") == first
     assert aws.start(clientToken="token-2") != first
     assert len(aws.fake.tasks) == 2
+
+
+def test_threads_that_race_with_the_same_token_get_the_same_task(aws: Account) -> None:
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        for race in range(8):
+            with ThreadPoolExecutor(8) as threads:
+                token = f"token-{race}"
+                starts = [threads.submit(aws.start, clientToken=token) for _ in range(8)]
+                assert len({start.result() for start in starts}) == 1
+    finally:
+        sys.setswitchinterval(interval)
 
 
 def test_same_token_and_other_parameters_is_a_conflict_that_names_the_task(aws: Account) -> None:
@@ -81,6 +96,11 @@ def test_a_wrong_request_is_refused(
 def test_an_inactive_definition_runs_no_task(aws: Account) -> None:
     aws.ecs.deregister_task_definition(taskDefinition="notebook:1")
     assert refused(aws.run)[:2] == ("ClientException", "TaskDefinition is inactive")
+    container = {"name": "server", "image": "notebook:2", "memory": 128}
+    aws.ecs.register_task_definition(family="notebook", containerDefinitions=[container])
+    assert aws.run()["tasks"][0]["taskDefinitionArn"].endswith("notebook:2")
+    old = refused(lambda: aws.run(taskDefinition="notebook:1"))
+    assert old[1] == "TaskDefinition is inactive"
 
 
 def test_too_many_tasks_in_provisioning(aws: Account) -> None:

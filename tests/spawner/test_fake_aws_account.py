@@ -137,6 +137,18 @@ def test_a_full_fleet_grows_and_room_that_is_left_is_used() -> None:
     assert len(aws.fake.fleet.machines) == 2
 
 
+def test_a_task_stopped_while_it_waits_takes_no_room() -> None:
+    aws = account(scaling=ManagedScaling(cpu=1024, memory=2048, machines=1))
+    first, waiting, next_one = (aws.start(**PROVIDER) for _ in range(3))
+    aws.wait(5)
+    aws.fake.pace.deprovision_seconds = 60  # its network interface goes slowly, its place at once
+    aws.ecs.stop_task(cluster="people", task=waiting)
+    aws.fake.pace.deprovision_seconds = 0
+    aws.ecs.stop_task(cluster="people", task=first)
+    aws.wait(5)
+    assert aws.look(next_one)["lastStatus"] == "RUNNING"
+
+
 def test_a_task_too_big_for_any_machine_adds_none_and_is_given_up() -> None:
     aws = account(scaling=ManagedScaling(cpu=2048, memory=4096))
     arn = aws.start(**PROVIDER, overrides={"cpu": "4096", "memory": "4096"})

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from typing import Any
 
 import pytest
 from botocore.exceptions import EndpointConnectionError, ReadTimeoutError
 
-from tests.fakes.aws import FakeContainers, bad_days
+from tests.fakes.aws import Ending, FakeContainers, bad_days
 from tests.support.fake_account import Account, account, arns, refused
 
 
@@ -116,7 +117,7 @@ def test_stop_task_fails_some_times(aws: Account) -> None:
     ],
 )
 def test_a_task_stops_by_itself(
-    aws: Account, phase: str, ending: bad_days.Ending, exit_code: int | None
+    aws: Account, phase: str, ending: Ending, exit_code: int | None
 ) -> None:
     aws.fake.suffer(bad_days.TaskStopsAt(phase, ending, times=1))
     arn = aws.start()
@@ -220,3 +221,18 @@ async def test_a_task_stopped_while_its_container_boots_swaps_nothing() -> None:
         aws.ecs.stop_task(cluster="people", task=arn)
         await asyncio.sleep(60)
     assert swapped == []
+
+
+async def test_containers_hear_of_tasks_that_threads_start() -> None:
+    aws = account(asyncio.get_running_loop().time)
+    pace = aws.fake.pace
+    pace.provision_seconds = pace.pull_seconds = pace.start_seconds = 0
+    swapped = asyncio.Event()
+
+    async def swap(code: str, address: str) -> None:
+        swapped.set()
+
+    async with FakeContainers(aws.fake, swap), asyncio.timeout(5):
+        # Not `to_thread`: its end would wake the loop whoever else did.
+        threading.Thread(target=aws.start, kwargs=_with_code("secret")).start()
+        await swapped.wait()

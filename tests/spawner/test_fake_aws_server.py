@@ -167,9 +167,11 @@ def test_every_service_speaks_its_own_protocol(fake: Process) -> None:
 
 
 def test_running_tasks_can_be_made_beforehand(fake: Process) -> None:
-    tags = [{"key": "workroom:server-id", "value": "ada"}]
+    tags = [{"key": f"workroom:{n}", "value": "v" * 200} for n in range(40)]  # over a MiB in all
     order = {"cluster": "restart", "startedBy": "workroom/one", "tags": tags}
-    preloaded = fake.control(preload=[order] * 150)["preloaded"]
+    chosen = {**order, "address": "127.200.0.1"}
+    preloaded = fake.control(preload=[order] * 149 + [chosen])["preloaded"]
+    assert preloaded[149]["address"] == "127.200.0.1"
     ecs = fake.client("ecs")
     arns = [
         arn

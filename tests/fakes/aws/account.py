@@ -154,15 +154,19 @@ class FakeAws:
     def preload(self, request: dict[str, Any], image: str = "workroom/notebook:latest") -> Task:
         """Make a task that has been running for a while, from a RunTask request.
 
-        No call is counted. Its task definition is made if there is none.
+        No call is counted. Its task definition is made if there is none. The request may hold an
+        `address`, which nobody else may have.
         """
         with self.lock:
             now = self.timeline.advance()
+            request = dict(request)
+            address = request.pop("address", "")
             family = request.setdefault("taskDefinition", "preloaded")
             if not self.definitions.knows(family):
                 self.definitions.make(family, image, now)
             definition = self.definitions.to_run(family)
             task = self.ecs.make(request, definition, self.cluster(request))
+            task.address = address or task.address
             lacks = self.fleet.place(task)
             if lacks:
                 raise ValueError(f"there is no machine for a task that is to be running: {lacks}")

@@ -2,7 +2,8 @@
 
 `fake.suffer(day)` begins one and `fake.relieve(day)` ends it; `with fake.suffering(day):` does
 both. Endings are why a task stops: `fake.end(arn, bad_days.OUT_OF_MEMORY)`, or `TaskStopsAt`.
-Their texts are AWS's (Amazon ECS Developer Guide, "Stopped task error messages"), with our names.
+Their texts are AWS's (Amazon ECS Developer Guide, "Stopped task error messages"; that of a drained
+machine is from AWS Batch's user guide, which is where AWS writes it down).
 """
 
 from __future__ import annotations
