@@ -323,6 +323,17 @@ async def test_a_cancelled_spawn_leaves_the_line() -> None:
     assert behind.place == 1
 
 
+async def test_a_place_is_given_back_when_not_even_a_client_can_be_made() -> None:
+    def no_clients(service: str) -> Client:
+        raise sdk.NoCredentialsError
+
+    settings = replace(SETTINGS, quotas=Quotas(run=Bucket(1, 0.001)))
+    api = EcsApi(settings, clients=no_clients, runner=inline)
+    with pytest.raises(Denied):
+        await api.run_task(RUN, api.run_line())
+    assert api.run_line().place == 0
+
+
 # -- the other calls ---------------------------------------------------------------
 
 
