@@ -233,6 +233,7 @@ async def test_containers_hear_of_tasks_that_threads_start() -> None:
         swapped.set()
 
     async with FakeContainers(aws.fake, swap), asyncio.timeout(5):
+        await asyncio.sleep(0.05)  # the loop is asleep by then
         # Not `to_thread`: its end would wake the loop whoever else did.
         threading.Thread(target=aws.start, kwargs=_with_code("secret")).start()
         await swapped.wait()
