@@ -230,7 +230,7 @@ def _kind(code: str, text: str, status: int) -> type[AwsProblem]:
     if "provisioning capacity limit" in text:
         return QuotaFull
     if re.search(r"task ?definition", text) and re.search(
-        r"not found|inactive|unable to describe|does not exist", text
+        r"not found|inactive|unable to (find|describe)|does not exist", text
     ):
         return UnknownTaskDefinition
     return Refused
