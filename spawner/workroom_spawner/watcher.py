@@ -37,6 +37,8 @@ DUE_TOGETHER = 1.0
 """Scheduled looks due within so many seconds share a call."""
 LOOKS_AT_ONCE = 4
 """Calls for looks under way; while one hangs, the others go on."""
+TIMER_EARLY = 0.01
+"""Seconds by which a timer may come too early, after which it would be set anew at once."""
 LONGEST_WAIT = 60.0
 """Most seconds between two tries while ECS does not answer."""
 PAUSE_AFTER_MISTAKE = 10.0
@@ -235,7 +237,7 @@ class Watcher:
         while not self._wanted:
             self._wake.clear()
             due = self._roster.next_look()
-            if due is not None and due <= loop.time():
+            if due is not None and due - loop.time() < TIMER_EARLY:
                 return
             with suppress(TimeoutError):
                 async with asyncio.timeout_at(due):
@@ -268,6 +270,7 @@ class Watcher:
     def _looked(self, call: asyncio.Task[None]) -> None:
         self._slots.release()
         self._answer(self._calls.pop(call), {})
+        self._wake.set()  # a look that failed is due again sooner than it was when it began
 
     def _answer(self, batch: _Wanted, shown: dict[str, TaskView]) -> None:
         for arn, waiting in batch.items():
