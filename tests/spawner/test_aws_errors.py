@@ -68,6 +68,10 @@ def answer(code: str, message: str = "", status: int = 400, **fields: Any) -> sd
         (answer("ClientException", "TaskDefinition not found."), UnknownTaskDefinition),
         (answer("ClientException", "TaskDefinition is inactive"), UnknownTaskDefinition),
         (
+            answer("ClientException", "Unable to find task definition: gone"),
+            UnknownTaskDefinition,
+        ),
+        (
             answer("ClientException", "Unable to describe task definition."),
             UnknownTaskDefinition,
         ),
