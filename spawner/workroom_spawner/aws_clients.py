@@ -26,7 +26,7 @@ Client = Any
 Clients = Callable[[str], Client]
 """Makes the client of a service, named as boto3 names it; may take its time."""
 
-THREADS = 24
+THREADS = 32  # RunTask may take most of a second, and 40 a second may be made
 _CONNECT_TIMEOUT = 5  # seconds
 _READ_TIMEOUT = 20  # seconds
 # The fields of tasks that `task_view.py` reads. boto3 turns every field that it knows into Python's
