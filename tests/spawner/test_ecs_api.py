@@ -1,31 +1,33 @@
-"""The calls to AWS: boto3's real clients, built as in production, with scripted answers.
-
-Only the socket is missing: `before-send` answers instead, so botocore serialises, parses and maps.
-"""
+"""The calls to AWS about tasks and their definitions, with scripted answers."""
 
 from __future__ import annotations
 
 import asyncio
-import io
-import json
-import logging
-import threading
-import traceback
-from collections import deque
-from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any, TypeVar
-from urllib.parse import parse_qs
+from typing import Any
 
 import botocore.exceptions as sdk
 import pytest
-from botocore.awsrequest import AWSPreparedRequest, AWSResponse
 from prometheus_client import REGISTRY
 
 from tests.fakes.aws import FakeAws
+from tests.fakes.scripted_aws import (
+    ARN,
+    RUN,
+    SETTINGS,
+    SPEC,
+    STARTED,
+    TASK,
+    THROTTLED,
+    Answer,
+    ScriptedAws,
+    api_of,
+    inline,
+    refusal,
+)
 from workroom_spawner import task_requests
-from workroom_spawner.aws_clients import Client, boto3_clients
+from workroom_spawner.aws_clients import Client
 from workroom_spawner.aws_errors import (
     Denied,
     QuotaFull,
@@ -35,125 +37,11 @@ from workroom_spawner.aws_errors import (
     Unreachable,
 )
 from workroom_spawner.buckets import Priority
-from workroom_spawner.ecs_api import EcsApi, Machines, TaskView
+from workroom_spawner.ecs_api import EcsApi, TaskView
 from workroom_spawner.ecs_settings import (
     Bucket,
-    CapacityProvider,
-    EcsHomes,
-    EcsSettings,
     Quotas,
-    TaskLogs,
 )
-
-T = TypeVar("T")
-SETTINGS = EcsSettings(
-    region="eu-west-1",
-    cluster="notebooks",
-    instance="wr",
-    installation="0123abcd",
-    subnets=("subnet-1",),
-    security_groups=("sg-1",),
-    capacity_providers=(CapacityProvider("machines"),),
-    homes=EcsHomes(file_system="fs-1"),
-    logs=TaskLogs("/workroom"),
-    auto_scaling_group="machines",
-    endpoint_url="http://127.0.0.1:1",
-)
-ARN = "arn:aws:ecs:eu-west-1:123456789012:task/notebooks/{:032x}"
-CODE = "s3cret-start-code-that-nobody-may-read"
-SPEC = task_requests.TaskSpec("ada", "", "small", "image:1", 1, 2**31, "fsap-1")
-RUN = task_requests.with_environment(
-    task_requests.run_task(SPEC, SETTINGS, "wr-ada", "token-1"), {"WORKROOM_START_CODE": CODE}
-)
-TASK = {
-    "taskArn": ARN.format(1),
-    "lastStatus": "RUNNING",
-    "desiredStatus": "RUNNING",
-    "cpu": "1024",
-    "createdAt": 1.5e9,
-    "startedAt": 1.5e9 + 2.5,
-    "connectivity": "CONNECTED",
-    "capacityProviderName": "machines",
-    "attachments": [
-        {"type": "elastic-inference", "details": []},
-        {
-            "type": "ElasticNetworkInterface",
-            "details": [
-                {"name": "subnetId", "value": "subnet-1"},
-                {"name": "privateIPv4Address", "value": "10.0.0.7"},
-            ],
-        },
-    ],
-    "containers": [
-        {"name": "ecs-agent-sidecar", "exitCode": 3, "reason": "not ours"},
-        {"name": "server", "lastStatus": "RUNNING"},
-    ],
-    "tags": [{"key": "workroom:start", "value": "token-1"}],
-}
-STARTED = {"tasks": [TASK], "failures": []}
-
-Answer = dict[str, Any] | Exception | tuple[int, dict[str, Any]] | bytes
-
-
-def refusal(code: str, message: str = "", status: int = 400, **more: Any) -> Answer:
-    return status, {"__type": code, "message": message, **more}
-
-
-THROTTLED = refusal("ThrottlingException", "Rate exceeded")
-
-
-class ScriptedAws:
-    """Answers boto3's clients with the next answer of the script, the last one for ever."""
-
-    def __init__(self, *script: Answer) -> None:
-        self.script = deque(script)
-        self.asked: list[dict[str, Any]] = []
-        self.operations: list[str] = []
-        self.times: list[float] = []
-        self.threads: set[str] = set()
-        self.made: list[str] = []
-        self.clock: Callable[[], float] = lambda: 0.0
-
-    def clients(self, service: str) -> Client:
-        self.made.append(service)
-        client = boto3_clients(SETTINGS)(service)
-        client.meta.events.register("before-send", self._before_send)
-        return client
-
-    def _before_send(self, request: AWSPreparedRequest, **_: Any) -> AWSResponse:
-        body = request.body or b""
-        text = body.decode() if isinstance(body, bytes) else body
-        target = request.headers.get("X-Amz-Target", b"")
-        operation = (target.decode() if isinstance(target, bytes) else target).rpartition(".")[2]
-        self.operations.append(operation or f"{request.method} {request.url.partition('1:1')[2]}")
-        self.asked.append(json.loads(text) if text[:1] == "{" else dict(parse_qs(text)))
-        self.times.append(self.clock())
-        self.threads.add(threading.current_thread().name)
-        answer = self.script.popleft() if len(self.script) > 1 else self.script[0]
-        if isinstance(answer, Exception):
-            raise answer
-        status, content = answer if isinstance(answer, tuple) else (200, answer)
-        raw = content if isinstance(content, bytes) else json.dumps(content).encode()
-        headers = {"Content-Type": "application/x-amz-json-1.1"}
-        if status >= 400 and isinstance(content, dict):
-            headers["x-amzn-errortype"] = content["__type"]
-        return AWSResponse(request.url, status, headers, _Body(raw))
-
-
-class _Body(io.BytesIO):
-    def stream(self, **_: Any) -> Iterator[bytes]:
-        yield self.read()
-
-
-async def inline(call: Callable[[], T], /) -> T:
-    """Run a call at once, in the loop's own thread: virtual time cannot wait for threads."""
-    await asyncio.sleep(0)
-    return call()
-
-
-def api_of(aws: ScriptedAws, settings: EcsSettings = SETTINGS) -> EcsApi:
-    aws.clock = asyncio.get_running_loop().time
-    return EcsApi(settings, clients=aws.clients, runner=inline)
 
 
 def counted(operation: str, outcome: str) -> float:
@@ -468,242 +356,6 @@ async def test_registration_survives_throttles_and_leaves_live_ones_the_way() ->
     families = [asked["family"] for asked in aws.asked]
     assert set(families) == {definition["family"] for definition in definitions}
     assert families.index(definitions[4]["family"]) <= 2
-
-
-# -- homes, logs, machines ---------------------------------------------------------
-
-
-async def test_access_points_are_found_by_our_tag() -> None:
-    def point(id: str, state: str, **tags: str) -> dict[str, Any]:
-        listed = [{"Key": key, "Value": value} for key, value in tags.items()]
-        return {"AccessPointId": id, "LifeCycleState": state, "Tags": listed}
-
-    aws = ScriptedAws(
-        {
-            "AccessPoints": [
-                point("fsap-1", "available", **{"workroom:home": "wr-home-ada"}),
-                point("fsap-2", "available", owner="somebody else"),
-            ],
-            "NextToken": "n",
-        },
-        {
-            "AccessPoints": [
-                point("fsap-3", "creating", **{"workroom:home": "wr-home-bob"}),
-                point("fsap-4", "deleting", **{"workroom:home": "wr-home-eve"}),
-            ]
-        },
-    )
-    found = await api_of(aws).access_points()
-    assert found == {"wr-home-ada": "fsap-1", "wr-home-bob": "fsap-3"}
-    paths = [operation.partition("?")[0] for operation in aws.operations]
-    assert paths == ["GET /2015-02-01/access-points"] * 2
-    queries = [set(operation.partition("?")[2].split("&")) for operation in aws.operations]
-    assert queries[0] == {"FileSystemId=fs-1", "MaxResults=100"}
-    assert queries[1] == {*queries[0], "NextToken=n"}
-
-
-@pytest.mark.looptime
-async def test_an_access_point_is_made_for_one_user_and_waited_for() -> None:
-    aws = ScriptedAws(
-        {"AccessPointId": "fsap-9", "LifeCycleState": "creating"},
-        {"AccessPoints": [{"AccessPointId": "fsap-9", "LifeCycleState": "creating"}]},
-        {"AccessPoints": [{"AccessPointId": "fsap-9", "LifeCycleState": "available"}]},
-    )
-    id = await api_of(aws).create_access_point("wr-home-ada", "/homes/wr-home-ada", {"team": "x"})
-    assert id == "fsap-9"
-    assert aws.asked[0] == {
-        "ClientToken": "wr-home-ada",
-        "FileSystemId": "fs-1",
-        "PosixUser": {"Uid": 59000, "Gid": 59000},
-        "RootDirectory": {
-            "Path": "/homes/wr-home-ada",
-            "CreationInfo": {"OwnerUid": 59000, "OwnerGid": 59000, "Permissions": "0700"},
-        },
-        "Tags": [
-            {"Key": "Name", "Value": "wr-home-ada"},
-            {"Key": "team", "Value": "x"},
-            {"Key": "workroom:home", "Value": "wr-home-ada"},
-        ],
-    }
-    assert len(aws.asked) == 3
-
-
-async def test_an_access_point_that_is_there_is_taken() -> None:
-    aws = ScriptedAws(
-        refusal("AccessPointAlreadyExists", "exists", 409, ErrorCode="x", AccessPointId="fsap-7"),
-        {"AccessPoints": [{"AccessPointId": "fsap-7", "LifeCycleState": "available"}]},
-    )
-    assert await api_of(aws).create_access_point("k" * 70, "/homes/k") == "fsap-7"
-    assert len(aws.asked[0]["ClientToken"]) == 64
-
-
-@pytest.mark.looptime
-async def test_an_access_point_that_never_gets_available_is_an_error() -> None:
-    creating = {"AccessPointId": "fsap-9", "LifeCycleState": "creating"}
-    aws = ScriptedAws(creating, {"AccessPoints": [creating]})
-    with pytest.raises(Unreachable, match="fsap-9"):
-        await api_of(aws).create_access_point("key", "/homes/k")
-    assert len(aws.asked) < 20
-    failed = {"AccessPoints": [{"AccessPointId": "fsap-9", "LifeCycleState": "error"}]}
-    with pytest.raises(Refused, match="fsap-9 is error"):
-        await api_of(ScriptedAws(creating, failed)).create_access_point("key", "/homes/k")
-
-
-async def test_the_last_lines_of_a_log() -> None:
-    aws = ScriptedAws({"events": [{"timestamp": 1, "message": "one"}, {"message": "two"}]})
-    assert await api_of(aws).log_lines("0123", 2) == ["one", "two"]
-    assert aws.asked == [
-        {
-            "logGroupName": "/workroom",
-            "logStreamName": "servers/server/0123",
-            "limit": 2,
-            "startFromHead": False,
-        }
-    ]
-
-
-async def test_a_log_that_is_not_there_has_no_lines() -> None:
-    missing = refusal("ResourceNotFoundException", "The specified log stream does not exist.")
-    assert await api_of(ScriptedAws(missing)).log_lines("0123") == []
-    aws = ScriptedAws(missing)
-    assert await api_of(aws, replace(SETTINGS, logs=None)).log_lines("0123") == []
-    assert aws.asked == []
-
-
-async def test_machines_are_counted() -> None:
-    instances = "".join(
-        f"<member><InstanceId>i-{n}</InstanceId><LifecycleState>{state}</LifecycleState></member>"
-        for n, state in enumerate(("InService", "InService", "Pending"))
-    )
-    group = (
-        "<member><AutoScalingGroupName>machines</AutoScalingGroupName>"
-        f"<DesiredCapacity>4</DesiredCapacity><Instances>{instances}</Instances></member>"
-    )
-
-    def answer(groups: str) -> bytes:
-        return (
-            "<DescribeAutoScalingGroupsResponse><DescribeAutoScalingGroupsResult>"
-            f"<AutoScalingGroups>{groups}</AutoScalingGroups>"
-            "</DescribeAutoScalingGroupsResult></DescribeAutoScalingGroupsResponse>"
-        ).encode()
-
-    aws = ScriptedAws(answer(group))
-    assert await api_of(aws).machines() == Machines(wanted=4, in_service=2)
-    assert aws.asked[0]["AutoScalingGroupNames.member.1"] == ["machines"]
-    assert await api_of(ScriptedAws(answer(""))).machines() is None
-    none = ScriptedAws(answer(group))
-    assert await api_of(none, replace(SETTINGS, auto_scaling_group="")).machines() is None
-    assert none.asked == []
-
-
-# -- threads, clients, secrets -----------------------------------------------------
-
-
-async def test_boto3_runs_in_threads_of_its_own_and_clients_are_made_once() -> None:
-    aws = ScriptedAws(STARTED)
-    api = EcsApi(SETTINGS, clients=aws.clients)
-    try:
-        await asyncio.gather(*(api.run_task(RUN) for _ in range(20)))
-    finally:
-        api.close()
-    assert aws.made == ["ecs"]
-    assert len(aws.asked) == 20
-    assert all(name.startswith("aws") for name in aws.threads)
-
-
-async def test_the_event_loop_goes_on_while_aws_takes_its_time() -> None:
-    answered = threading.Event()
-
-    class SlowAws(ScriptedAws):
-        def _before_send(self, request: AWSPreparedRequest, **more: Any) -> AWSResponse:
-            assert answered.wait(10), "the event loop stood still"
-            return super()._before_send(request, **more)
-
-    api = EcsApi(SETTINGS, clients=SlowAws(STARTED).clients)
-    try:
-        call = asyncio.create_task(api.run_task(RUN))
-        await asyncio.sleep(0.2)
-        assert not call.done()
-        answered.set()
-        assert (await call).task
-    finally:
-        answered.set()
-        api.close()
-
-
-async def test_nothing_of_the_request_gets_into_any_log(
-    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Not even where the hub logs at DEBUG, at which botocore prints whole requests."""
-    for name in ("boto3", "botocore", "urllib3"):
-        monkeypatch.setattr(logging.getLogger(name), "level", logging.NOTSET)
-        logging.getLogger(name).manager._clear_cache()  # type: ignore[attr-defined]
-    echo = refusal("ClientException", f"Invalid environment: {CODE}", 400)
-    invalid = {**RUN, "count": {"value": CODE}}
-    with caplog.at_level(logging.DEBUG):
-        logging.getLogger("botocore.endpoint").debug("a line at DEBUG %s", "before")
-        api = api_of(ScriptedAws(STARTED, echo))
-        await api.run_task(RUN)
-        for request in (RUN, invalid):
-            with pytest.raises((Refused, TypeError)) as caught:
-                await api.run_task(request)
-            text = "".join(traceback.format_exception(caught.value))
-            logging.getLogger("hub").error("failed: %s", text)
-            assert CODE not in text
-    assert "a line at DEBUG before" in caplog.text  # the capture does capture
-    assert "failed: " in caplog.text
-    assert CODE not in caplog.text
-
-
-async def test_validation_by_the_sdk_would_not_tell_values_either() -> None:
-    class Validating(ScriptedAws):
-        def clients(self, service: str) -> Client:
-            raise sdk.ParamValidationError(
-                report=f"Invalid type for parameter overrides, value: {CODE}, type: x"
-            )
-
-    with pytest.raises(Refused) as caught:
-        await api_of(Validating(STARTED)).run_task(RUN)
-    assert CODE not in "".join(traceback.format_exception(caught.value))
-
-
-def test_an_emulator_needs_no_credentials_and_aws_itself_gets_none_of_ours(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/nonexistent")
-    monkeypatch.setenv("AWS_CONFIG_FILE", "/nonexistent")
-    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-
-    def key(settings: EcsSettings) -> str | None:
-        credentials = boto3_clients(settings)("ecs")._request_signer._credentials
-        return credentials.access_key if credentials else None
-
-    assert key(SETTINGS) == "emulator"
-    assert key(replace(SETTINGS, endpoint_url="")) is None
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "mine")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
-    assert key(SETTINGS) == key(replace(SETTINGS, endpoint_url="")) == "mine"
-
-
-def test_clients_are_told_not_to_repeat_calls_and_when_to_give_up() -> None:
-    config = boto3_clients(SETTINGS)("ecs").meta.config
-    assert config.retries == {"total_max_attempts": 1, "mode": "standard"}
-    assert config.connect_timeout == 5
-    assert 15 <= config.read_timeout <= 30
-    assert 16 <= config.max_pool_connections <= 32
-
-
-def test_every_field_of_a_task_that_is_read_is_still_parsed() -> None:
-    """The fields left out for speed are none that a view shows."""
-    model = boto3_clients(SETTINGS)("ecs").meta.service_model
-    members = {name: set(model.shape_for(name).members) for name in ("Task", "Container")}
-    assert members["Container"] == {"name", "exitCode", "reason"}
-    assert len(members["Task"]) == 15
-    assert set(model.shape_for("Attachment").members) == {"type", "details"}
-    # What is asked is as complete as ever.
-    assert "overrides" in model.operation_model("RunTask").input_shape.members
 
 
 # -- against the fake account ------------------------------------------------------
