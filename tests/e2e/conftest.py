@@ -108,13 +108,15 @@ def bring_up(
 ) -> Callable[..., Iterator[Installation]]:
     """Return what brings an installation up, yields it and removes every trace of it.
 
-    Its words are environment variables of the installation's commands.
+    Its words are what `up` is given, and environment variables of the installation's commands.
     """
 
-    def bring(given: dict[str, Any], **variables: str) -> Iterator[Installation]:
+    def bring(given: dict[str, Any], *words: str, **variables: str) -> Iterator[Installation]:
         folder = tmp_path_factory.mktemp(given["instance"])
         tags = derived(engine, given["instance"], notebook_image, folder)
-        installation = Installation(folder / "home", given, engine, variables=variables)
+        installation = Installation(
+            folder / "home", given, engine, variables=variables, words=words
+        )
         try:
             installation.up()
             yield installation

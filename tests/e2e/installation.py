@@ -67,6 +67,7 @@ class Installation:
         admin_password: Of the first admin, as `workroom up` printed it.
         passwords: Of the users made here.
         variables: What its commands have in their environment beside this process's own.
+        words: What `up` is given, such as `--cloud local`.
     """
 
     folder: Path
@@ -75,6 +76,7 @@ class Installation:
     admin_password: str = ""
     passwords: dict[str, str] = field(default_factory=dict)
     variables: dict[str, str] = field(default_factory=dict)
+    words: tuple[str, ...] = ()
 
     # -- the command ---------------------------------------------------------------
 
@@ -143,7 +145,7 @@ class Installation:
     def up(self) -> str:
         """Bring it up, or up again; return what was printed."""
         self.write_settings()
-        printed = self.workroom("up").stdout
+        printed = self.workroom("up", *self.words).stdout
         password = re.search(r"Password\W+(\S+)", printed)
         if password:
             self.admin_password = self.passwords[self.admin] = password[1]
@@ -254,7 +256,7 @@ class Installation:
         rules = subprocess.run(["iptables-save"], capture_output=True, text=True, check=True).stdout
         bridge = rf"(WORKROOM|wr)-{self.instance}\b"
         return [
-            *(f"container {c.name}" for c in self.containers()),
+            *(f"container {c.name}" for c in [*self.containers(), *self.emulated()]),
             *(f"network {n.name}" for n in self.engine.networks.list(filters=label)),
             *(f"volume {v.name}" for v in self.engine.volumes.list(filters=label)),
             *(f"process {pid}: {words}" for pid, words in self.processes().items()),
@@ -273,6 +275,15 @@ class Installation:
         if server is not None:
             labels.append(f"{LABEL}.server={server}")
         found: list[Container] = self.engine.containers.list(all=True, filters={"label": labels})
+        return found
+
+    def emulated(self) -> list[Container]:
+        """Return containers of the AWS emulator and of its tasks, also ended ones."""
+        cluster = f"arn:aws:ecs:us-east-1:000000000000:cluster/{self.instance}"
+        labels = (f"com.amazonaws.ecs.cluster={cluster}", f"{LABEL}.emulator={self.instance}")
+        found: list[Container] = []
+        for label in labels:
+            found += self.engine.containers.list(all=True, filters={"label": label})
         return found
 
     def container(self, user: str, server: str = "") -> Container:
