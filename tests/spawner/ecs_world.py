@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 
 from tests.fakes.aws import FakeAws, FakeContainers, Pace
 from tests.spawner.ecs_wire import Requests, Wire
+from workroom_spawner import metrics
 from workroom_spawner.ecs import EcsSpawner
 from workroom_spawner.ecs_api import EcsApi
 from workroom_spawner.ecs_settings import CapacityProvider, EcsHomes, EcsSettings, TaskLogs
@@ -97,6 +98,7 @@ class World:
     spawners: dict[tuple[str, str], EcsSpawner] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        metrics._ages.clear()  # of an earlier process
         self.http = HttpServers(self.containers)
         api = EcsApi(self.settings, clients=self.fake.client, runner=self.wire)
         self.platform = EcsPlatform.made(self.settings, api, self._port_answers)
