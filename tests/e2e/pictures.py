@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,6 +18,9 @@ from playwright.sync_api import Browser, expect
 
 from tests.e2e.installation import REPOSITORY, Installation
 from tests.e2e.person import Person
+from tests.support.browser import new_page
+from tests.support.hub_process import HubProcess
+from tests.support.visitor import choose, enter
 from workroom_hub.settings import Settings
 
 pytestmark = pytest.mark.docker
@@ -88,6 +92,20 @@ def test_pictures(shown: Installation, chromium: Browser) -> None:
     shoot(ada, "not-found")
     ada.context.close()
     trouble(shown, chromium)
+
+
+def test_picture_of_a_start_on_a_cluster(chromium: Browser, tmp_path: Path) -> None:
+    with (
+        HubProcess(tmp_path / "ecs", STAGES="ecs", STAGE_SECONDS="2") as ecs,
+        new_page(chromium) as page,
+    ):
+        enter(page, ecs, "ada")
+        choose(page, ecs, "Medium")
+        expect(page.locator("#progress-message")).to_contain_text(
+            "Adding 2 machines", timeout=30_000
+        )
+        page.wait_for_timeout(700)
+        page.screenshot(path=REPOSITORY / "docs" / "images" / "progress-cluster.png")
 
 
 def notebook(ada: Person) -> None:

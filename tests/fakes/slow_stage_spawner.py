@@ -15,10 +15,17 @@ from jupyterhub.spawner import Spawner
 
 from workroom_spawner.errors import ServerDied
 from workroom_spawner.profiles import Catalog, Image, Profile
+from workroom_spawner.progress import ECS_STAGES, LOCAL_STAGES
 from workroom_spawner.server import WorkroomServer
 
 GIB = 2**30
 STAGE_SECONDS = float(os.environ.get("STAGE_SECONDS", "0.3"))
+ON_ECS = os.environ.get("STAGES") == "ecs"
+NEWS = {
+    "queued": "Many servers are starting: you are number 7 in line",
+    "machine": "Adding 2 machines, waiting for 1 min 20 s; it takes a few minutes",
+}
+"""What is told in the middle of a stage."""
 
 CATALOG = Catalog(
     profiles=(
@@ -43,6 +50,7 @@ CATALOG = Catalog(
 class SlowStageSpawner(WorkroomServer, Spawner):  # type: ignore[misc]
     """Takes `STAGE_SECONDS` for each stage; the profile `broken` dies in the third."""
 
+    stages = ECS_STAGES if ON_ECS else LOCAL_STAGES
     catalog = CATALOG
     starts: ClassVar[int] = 0
     up = False
@@ -54,6 +62,9 @@ class SlowStageSpawner(WorkroomServer, Spawner):  # type: ignore[misc]
         for stage in self.stages[1:]:
             await asyncio.sleep(STAGE_SECONDS)
             progress.enter(stage.id)
+            if stage.id in NEWS:
+                await asyncio.sleep(STAGE_SECONDS)
+                progress.tell(NEWS[stage.id])
             if profile == "broken" and stage.id == "starting":
                 message = "It ran out of memory. Start it again with a larger profile."
                 self.remember_failure(message, "MemoryError: 512 MiB\nKilled")

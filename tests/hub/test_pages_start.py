@@ -111,6 +111,30 @@ def test_progress_shows_each_stage_and_ticks_and_survives_a_reload(
     page.wait_for_url(hub.url + "token")  # where the link that began it pointed
 
 
+def test_on_a_cluster_the_place_in_line_and_the_machines_are_told(
+    browser: Browser, tmp_path: Path
+) -> None:
+    with (
+        HubProcess(tmp_path / "ecs", STAGES="ecs", STAGE_SECONDS="1") as ecs,
+        new_page(browser) as page,
+    ):
+        enter(page, ecs, "patient")
+        choose(page, ecs, "Small")
+        message = page.locator("#progress-message")
+        expect(message).to_have_text("Many servers are starting: you are number 7 in line")
+        expect(message).to_contain_text("Adding 2 machines, waiting for 1 min 20 s")
+        names = page.locator(".stage .name").all_inner_texts()
+        assert [" ".join(name.split()) for name in names[1:4]] == [
+            "Waiting for your turn (done)",
+            "Finding a machine (under way)",
+            "Fetching the image (waiting)",
+        ]
+        for width, name in ((1280, "wide"), (PHONE, "phone")):
+            page.set_viewport_size({"width": width, "height": 800})
+            assert page.evaluate("document.documentElement.scrollWidth") == width, name
+        page.wait_for_url("**/user/patient/**")
+
+
 def test_a_failed_start_says_why_and_what_next(hub: HubProcess, page: Page) -> None:
     enter(page, hub, "unlucky")
     choose(page, hub, "Broken")
