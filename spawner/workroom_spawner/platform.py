@@ -72,7 +72,12 @@ class EcsPlatform:
 
     def start(self) -> None:
         """Begin what goes on beside the spawners: knowing what exists, finding orphans."""
-        for work in (self.definitions.load, self.homes.load, self.reconciler.run):
+        for work in (
+            self.api.warm_up,
+            self.definitions.load,
+            self.homes.load,
+            self.reconciler.run,
+        ):
             self._begin(work())
 
     def prewarm(self, users: AsyncIterable[str], images: Mapping[str, None]) -> None:
