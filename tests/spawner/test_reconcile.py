@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -22,12 +22,14 @@ from tests.fakes.aws.bad_days import (
     StopTaskFails,
 )
 from tests.fakes.aws.errors import AwsError
+from tests.fakes.aws.task import Described
 from tests.fakes.aws.wire import Call
 from tests.support.ecs import ECS, api_on, loop_time
 from workroom_spawner import metrics
 from workroom_spawner.aws_errors import Unreachable
 from workroom_spawner.ecs_settings import EcsSettings
 from workroom_spawner.reconcile import Known, Reconciler
+from workroom_spawner.stopper import Stopper
 from workroom_spawner.task_requests import TaskSpec, run_task, server_id, task_definition
 from workroom_spawner.watcher import Watcher
 
@@ -41,7 +43,20 @@ class TagsComeLate(BadDay):
 
     def after(self, call: Call, result: Any, now: float) -> Any:
         if call.operation == "DescribeTasks":
-            return {**result, "tasks": [{**task, "tags": []} for task in result["tasks"]]}
+            bare = [Described({**task, "tags": []}) for task in result["tasks"]]
+            return {**result, "tasks": bare}
+        return result
+
+
+class ListsWhatHasEnded(BadDay):
+    """ListTasks still has a task that stopped."""
+
+    def __init__(self, arn: str) -> None:
+        self._arn = arn
+
+    def after(self, call: Call, result: Any, now: float) -> Any:
+        if call.operation == "ListTasks":
+            return {**result, "taskArns": [*result["taskArns"], self._arn]}
         return result
 
 
@@ -110,6 +125,13 @@ def cluster() -> Cluster:
     fake = FakeAws(loop_time)
     fake.buckets.on = False  # tests start hundreds of tasks at once; two switch it on again
     return Cluster(fake)
+
+
+@pytest.fixture(autouse=True)
+def mistakes_of_ours_are_not_swallowed(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    """Rounds and stops go on whatever happens; here that must not hide anything."""
+    yield
+    assert not [record for record in caplog.get_records("call") if record.exc_info]
 
 
 def orphans_stopped() -> float:
@@ -319,6 +341,7 @@ async def test_a_hub_that_cannot_say_what_it_knows_stops_nothing(
         await asyncio.sleep(LONG)
         assert cluster.wanted(arn)
     assert any(record.exc_info for record in caplog.records)
+    caplog.clear()
 
 
 # -- stopping ------------------------------------------------------------------------
@@ -418,6 +441,58 @@ async def test_an_explicit_stop_is_not_lost_to_an_orphan_that_was_claimed(
             await asyncio.sleep(300)
         await asyncio.sleep(61)
         assert not cluster.wanted(arn)
+
+
+async def test_waiting_orphans_are_not_tried_more_often_with_every_round(cluster: Cluster) -> None:
+    arn = cluster.run("ada")
+    cluster.fake.suffer(RefusesToStop(arn))
+    async with looking(cluster):
+        await asyncio.sleep(GRACE + 61)
+        await asyncio.sleep(1800)
+        before = cluster.fake.calls["StopTask"]
+        await asyncio.sleep(3600)
+    assert 55 <= cluster.fake.calls["StopTask"] - before <= 120
+
+
+async def test_an_order_that_comes_while_the_task_is_being_stopped_is_kept(
+    cluster: Cluster,
+) -> None:
+    """The earlier order's StopTask may not have found the task; the new one asks again."""
+    arn = cluster.run("ada")
+    await asyncio.sleep(1)
+    stopper = Stopper(cluster.api)
+    told: list[str] = []
+
+    def order(which: str) -> None:
+        stopper.order(arn, which, needless=lambda: False, stopped=lambda: told.append(which))
+
+    answer = cluster.api.stop_task
+
+    async def slow(task: str, reason: str) -> bool:
+        if reason == "first":
+            order("second")
+        return await answer(task, reason)
+
+    cluster.api.stop_task = slow  # type: ignore[method-assign]
+    order("first")
+    await asyncio.sleep(1)
+    assert told == ["first", "second"]
+
+
+async def test_a_task_that_ended_by_itself_is_no_orphan(
+    cluster: Cluster, caplog: pytest.LogCaptureFixture
+) -> None:
+    """ListTasks may still have it when DescribeTasks says that it has ended."""
+    caplog.set_level(logging.INFO)
+    arn = cluster.run("ada")
+    await asyncio.sleep(1)
+    cluster.fake.end(arn, CONTAINER_EXITED)
+    await asyncio.sleep(60)
+    cluster.fake.suffer(ListsWhatHasEnded(arn))
+    async with looking(cluster):
+        await asyncio.sleep(LONG)
+    assert not cluster.fake.calls["StopTask"]
+    assert not [record for record in caplog.records if "no server here" in record.message]
 
 
 async def test_closed_means_nothing_goes_on(cluster: Cluster) -> None:
