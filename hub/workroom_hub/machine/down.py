@@ -223,6 +223,11 @@ def purge_question(stack: Stack) -> str:
     """Return what `--purge` asks, with the number of homes that it would remove."""
     if not stack.home.is_dir():
         return "There is no state folder here, so nothing would be removed. Go on?"
+    if stack.spawner == "ecs" and not stack.emulated:
+        return (
+            f"This removes every account of '{stack.settings.instance}' for ever. Homes are not on "
+            "this machine and stay. Go on?"
+        )
     try:
         client = engine.connect()
         count = len(homes(client, stack)[0]) + len(_home_folders(stack))
