@@ -6,6 +6,7 @@ python -m workroom_hub.app -f jupyterhub_config.py
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 from pathlib import Path
 from typing import Any
@@ -20,8 +21,15 @@ from tornado.web import StaticFileHandler
 
 from workroom_hub import accounts, start_handler
 from workroom_hub.keepers import ContainerKeeper, Keeper, TaskKeeper
+from workroom_spawner import database
 
 _SWEEP_SECONDS = 300
+_TO_DISK_SECONDS = 1.0
+"""What a power cut may cost of the hub's own notes; a start's are written to the disk at once."""
+_COLLECT = (20_000, 20, 50)
+"""How seldom Python looks for garbage (`gc.set_threshold`); the defaults are 700, 10, 10."""
+_BACKLOG = 4096
+"""Connections that may wait to be taken up; the kernel cuts it to its own limit."""
 STATIC = Path(__file__).parent / "static"
 
 
@@ -78,6 +86,11 @@ class WorkroomHub(JupyterHub):  # type: ignore[misc]
         ]
         self.handlers[:0] = self.add_url_prefix(self.hub_prefix, ours)
 
+    def init_db(self) -> None:
+        """Open the database in a way that does not hold up the event loop."""
+        database.use_write_ahead_log()
+        super().init_db()
+
     async def init_spawners(self) -> Any:
         """Adopt running servers, reachable or not."""
         User._wait_up = _keep_unreachable
@@ -89,10 +102,31 @@ class WorkroomHub(JupyterHub):  # type: ignore[misc]
     async def start(self) -> None:
         """Start, clear away what an earlier hub left half-made, and look again now and then."""
         await super().start()
+        self._make_room()
+        self._writer = asyncio.create_task(self._write_to_disk())
         await self.keeper.begin()
         await self._sweep()
         self._sweeper = PeriodicCallback(self._sweep, _SWEEP_SECONDS * 1000)
         self._sweeper.start()
+
+    def _make_room(self) -> None:
+        """Prepare for a thousand people at once."""
+        for listening in self.http_server._sockets.values():
+            # Tornado's 128 are soon full, and the kernel then turns people away.
+            listening.listen(_BACKLOG)
+        # What is there now stays; to look through all of it again and again takes up to seconds.
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(*_COLLECT)
+
+    async def _write_to_disk(self) -> None:
+        engine = self.db.get_bind()
+        while True:
+            await asyncio.sleep(_TO_DISK_SECONDS)
+            try:
+                await asyncio.to_thread(database.to_disk, engine)
+            except Exception:
+                self.log.exception("the database could not be written to the disk; tried again")
 
     async def _sweep(self) -> None:
         try:
@@ -110,6 +144,8 @@ class WorkroomHub(JupyterHub):  # type: ignore[misc]
         """End what goes on beside the spawners."""
         if keeper := getattr(self, "keeper", None):
             await keeper.close()
+        if writer := getattr(self, "_writer", None):
+            writer.cancel()
         await super().cleanup()
 
 

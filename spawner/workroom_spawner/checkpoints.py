@@ -14,6 +14,8 @@ from jupyterhub import orm
 from sqlalchemy import Engine, bindparam, update
 from sqlalchemy.pool import StaticPool
 
+from workroom_spawner.database import to_disk
+
 _TOGETHER = 0.03
 """Seconds in which those who save share a transaction."""
 _SPAWNERS: Any = orm.Spawner.__table__
@@ -68,3 +70,4 @@ class Checkpoints:
     def _write(self, rows: list[dict[str, Any]]) -> None:
         with self._engine.begin() as connection:
             connection.execute(_SAVE, rows)
+        to_disk(self._engine)
