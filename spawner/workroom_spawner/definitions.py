@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterable, AsyncIterator, Iterable
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable
 
 from workroom_spawner.aws_errors import AwsProblem, Refused, Unreachable
 from workroom_spawner.background import Backoff, Flights, Inventory
@@ -38,8 +38,16 @@ class Definitions:
         """Learn which definitions are registered; returns when AWS has said so."""
         await self._inventory.load()
 
-    async def ensure(self, definition: Request, priority: Priority = Priority.LIVE) -> str:
+    async def ensure(
+        self,
+        definition: Request,
+        priority: Priority = Priority.LIVE,
+        moved: Callable[[int], None] | None = None,
+    ) -> str:
         """Return the definition's family, registered now unless it is known.
+
+        Args:
+            moved: Hears the place in the line for RegisterTaskDefinition, 0 when it is over.
 
         Raises:
             AwsProblem: AWS refused it, or did not answer several times. Throttling is waited for.
@@ -50,7 +58,7 @@ class Definitions:
         if family in self._known:
             return family
         return await self._flights.join(
-            family, priority, lambda: self._register(definition, priority)
+            family, priority, lambda: self._register(definition, priority, moved)
         )
 
     def forget(self, family: str) -> None:
@@ -84,11 +92,13 @@ class Definitions:
         self._known |= await self._api.families(family_prefix(self._api.settings))
         return len(self._known)
 
-    async def _register(self, definition: Request, priority: Priority) -> str:
+    async def _register(
+        self, definition: Request, priority: Priority, moved: Callable[[int], None] | None
+    ) -> str:
         backoff = Backoff()
         for attempt in range(1, _ATTEMPTS + 1):
             try:
-                family = await self._api.register(definition, priority)
+                family = await self._api.register(definition, priority, moved)
                 break
             except Unreachable:
                 if attempt == _ATTEMPTS or priority is Priority.BACKGROUND:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Any
 
 from workroom_spawner import metrics
@@ -148,9 +148,22 @@ class EcsApi:
         }
         return {arn async for arn in self._pages(_LIST, request, "taskArns")}
 
-    async def register(self, definition: Request, priority: Priority = Priority.LIVE) -> str:
-        """Register a task definition and return its family."""
-        await self._caller.ask(_REGISTER, definition, as_it_is, priority=priority)
+    async def register(
+        self,
+        definition: Request,
+        priority: Priority = Priority.LIVE,
+        moved: Callable[[int], None] | None = None,
+    ) -> str:
+        """Register a task definition and return its family.
+
+        Args:
+            moved: Hears the place in line, at once and whenever it has changed; 0 when it is over.
+        """
+        turn = self._caller.buckets["register"].line_up(priority)
+        if moved and turn.place:
+            moved(turn.place)
+            turn.on_move(moved)
+        await self._caller.ask(_REGISTER, definition, as_it_is, turn=turn)
         return str(definition["family"])
 
     async def families(self, prefix: str) -> set[str]:

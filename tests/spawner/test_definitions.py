@@ -358,3 +358,14 @@ async def test_thousands_of_known_ones_do_not_block_the_event_loop(
     await definitions.prewarm([known] * 2000)
     other.cancel()
     assert rounds >= 2000
+
+
+async def test_who_must_wait_for_a_registration_hears_her_place(definitions: Definitions) -> None:
+    places: list[int] = []
+    waiting = [asyncio.create_task(definitions.ensure(definition(user))) for user in range(25)]
+    last = definitions.ensure(definition("last"), moved=places.append)
+    await asyncio.gather(*waiting, last)
+    # 20 go at once; five and she wait a second each.
+    assert places[0] == 6
+    assert places[-1] == 0
+    assert places == sorted(places, reverse=True)
