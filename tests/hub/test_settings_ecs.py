@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -53,13 +55,19 @@ def merged(**sections: Any) -> dict[str, Any]:
 
 
 def refused(tmp_path: Path, given: dict[str, Any]) -> str:
-    import json
-
     file = tmp_path / "workroom.yaml"
     file.write_text(json.dumps(given))
     with pytest.raises(ConfigError) as caught:
         config_file.load(file, environment={})
     return f"{caught.value.message} {caught.value.fix}"
+
+
+def test_the_sample_in_the_docs_is_good(tmp_path: Path) -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs" / "ecs.md").read_text()
+    [sample] = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+    file = tmp_path / "workroom.yaml"
+    file.write_text(sample)
+    assert config_file.load(file, environment={}).spawner == "ecs"
 
 
 # -- what is needed --------------------------------------------------------------------
@@ -167,8 +175,6 @@ def test_the_emulators_port_is_nobody_elses(tmp_path: Path) -> None:
 
 
 def test_a_cluster_has_machines_of_its_own(tmp_path: Path) -> None:
-    import json
-
     profiles = [{"name": "huge", "title": "Huge", "cpu": 96, "memory": "700G"}]
     file = tmp_path / "workroom.yaml"
     for given, fits in (({"profiles": profiles}, False), (merged(profiles=profiles), True)):
