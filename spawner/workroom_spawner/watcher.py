@@ -105,8 +105,8 @@ class Watcher:
 
     @property
     def age(self) -> float:
-        """Seconds since the last sweep that left no look failed; 0 while nothing is followed."""
-        if self._loop is None or not len(self._roster):
+        """Seconds since the last sweep that left no look failed; 0 while none is needed."""
+        if self._loop is None or self._running is None or not len(self._roster):
             return 0.0
         return self._loop.time() - self._current_at
 

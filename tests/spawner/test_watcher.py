@@ -219,7 +219,8 @@ async def test_one_look_that_hangs_does_not_hold_up_the_others(
     ecs.show("b")
     hanging = asyncio.ensure_future(watcher.look("a"))
     await asyncio.sleep(1)
-    assert await watcher.look("b") == ecs.tasks["b"]
+    async with asyncio.timeout(5):
+        assert await watcher.look("b") == ecs.tasks["b"]
     assert not hanging.done()
     await watcher.close()
     assert await hanging is None

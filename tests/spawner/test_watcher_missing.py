@@ -56,7 +56,8 @@ async def followed_for_ten_minutes(ecs: ScriptedEcs, watcher: Watcher) -> None:
 async def died_at(watcher: Watcher, arn: str = "a") -> float:
     deaths = asyncio.get_running_loop().create_future()
     watcher.add_death_callback(lambda dead, _: deaths.set_result(now()) if dead == arn else None)
-    return float(await deaths)
+    async with asyncio.timeout(7200):
+        return float(await deaths)
 
 
 async def test_gone_is_gone_after_three_times_missing_a_minute_apart() -> None:

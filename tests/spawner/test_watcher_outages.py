@@ -236,6 +236,9 @@ async def test_the_age_is_nothing_while_nothing_is_followed(cluster: Cluster) ->
     assert cluster.watcher.age > 0
     cluster.watcher.forget("a")
     assert cluster.watcher.age == 0
+    cluster.watcher.follow("b")
+    await cluster.watcher.close()
+    assert cluster.watcher.age == 0
 
 
 async def test_an_outage_met_by_looks_alone_shows_in_the_age(cluster: Cluster) -> None:
