@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+from jupyterhub import orm
 from jupyterhub.app import JupyterHub
 from jupyterhub.proxy import ConfigurableHTTPProxy
 from jupyterhub.user import User
@@ -89,6 +90,9 @@ class WorkroomHub(JupyterHub):  # type: ignore[misc]
     def init_db(self) -> None:
         """Open the database in a way that does not hold up the event loop."""
         database.use_write_ahead_log()
+        if self.db_url.startswith("sqlite"):
+            # A question before every other one, in case a database server had gone away.
+            orm.register_ping_connection = lambda engine: None  # noqa: ARG005
         super().init_db()
 
     async def init_spawners(self) -> Any:

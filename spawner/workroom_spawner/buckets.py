@@ -15,7 +15,7 @@ from workroom_spawner.ecs_settings import Bucket
 
 _LATE = 0.001  # seconds that timers ring after their token is there: never before, AWS is exact
 _BITS = 48  # of a key for the order of arrival; the priority stands above them
-_TOLD_A_SECOND = 500  # waiting turns told of their place
+_TOLD_A_SECOND = 250  # waiting turns told of their place, each an event for a page
 _TOLD_AT_ONCE = 50
 
 
@@ -85,7 +85,7 @@ class Turn:
     def on_move(self, callback: Callable[[int], None]) -> None:
         """Have `callback(place)` called when the place has changed, and with 0 when granted.
 
-        Changes are gathered: about one call a second, more seldom with over 500 in the line, so
+        Changes are gathered: about one call a second, more seldom with over 250 in the line, so
         that a long line costs the event loop no more than a short one.
         """
         self._told = self.place

@@ -6,7 +6,7 @@ import asyncio
 import random
 from collections import deque
 from collections.abc import Awaitable, Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -47,8 +47,11 @@ class Start:
     redeemed: bool = False
 
     def as_state(self) -> dict[str, Any]:
-        """Return it as the spawner's state holds it."""
-        return asdict(self)
+        """Return it as the spawner's state holds it; what changes later is copied."""
+        state = {each.name: getattr(self, each.name) for each in fields(self)}
+        # Not `asdict`: its deep copies were a quarter of our own work in a storm of starts.
+        tags = [dict(tag) for tag in self.request["tags"]]
+        return {**state, "request": {**self.request, "tags": tags}}
 
     def again_with(self, client_token: str) -> None:
         """Make it a new call: ECS answers a token it has seen with what it answered before."""

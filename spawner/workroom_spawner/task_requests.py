@@ -6,7 +6,6 @@ is one for each user and image, whatever the profile. Everything else is in the 
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import json
 from dataclasses import dataclass, field
@@ -212,11 +211,11 @@ def server_id(ecs: EcsSettings, user: str, server: str) -> str:
 
 def with_environment(request: Request, more: dict[str, str]) -> Request:
     """Return `request` with variables set; how the start code gets in, and only there."""
-    complete = copy.deepcopy(request)
-    [container] = complete["overrides"]["containerOverrides"]
+    overrides = request["overrides"]
+    [container] = overrides["containerOverrides"]
     merged = {each["name"]: each["value"] for each in container["environment"]} | more
-    container["environment"] = _environment(merged)
-    return complete
+    container = {**container, "environment": _environment(merged)}
+    return {**request, "overrides": {**overrides, "containerOverrides": [container]}}
 
 
 def _environment(variables: dict[str, str]) -> list[dict[str, str]]:

@@ -92,11 +92,11 @@ class Blocks:
         while True:
             time.sleep(_SAMPLE)
             began = self._began
-            if not began:
+            now = time.monotonic()
+            if not began or now - began < LONG / 2:
                 continue
             if began != seen:
                 seen, self._last, self._samples = began, began, []
-            now = time.monotonic()
             frame = sys._current_frames().get(self._loop_thread)
             if frame is not None and self._began == began:
                 self._samples.append((now - self._last, *_whose(frame)))
