@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from traitlets.config import Config
 
-from workroom_hub import __version__, auth, configure_ecs
+from workroom_hub import __version__, auth, configure_ecs, tokens
 from workroom_hub.runtime import Runtime
 from workroom_hub.settings import Settings, offered_profiles
 from workroom_hub.static_files import static_version
@@ -169,6 +169,9 @@ def _spawner(settings: Settings, runtime: Runtime, c: Config) -> None:
     spawner.http_timeout = settings.limits.http_timeout
     spawner.idle_after = settings.idle.stop_after
     spawner.default_url = "/lab"
+    # JupyterHub's own default, which else is looked up in the database at every start.
+    spawner.server_token_scopes = ["users:activity!user", "access:servers!server"]
+    spawner.post_stop_hook = tokens.forget_after_stop
     spawner.environment = _activity(settings.idle.stop_after)
 
 
@@ -203,6 +206,8 @@ def _services(settings: Settings, runtime: Runtime, c: Config) -> None:
     if settings.idle.stop_after or settings.idle.max_age:
         services.append({"name": CULLER_SERVICE, "command": _culler(settings)})
     c.JupyterHub.services = services
+    # They are 256 random bits; JupyterHub else hashes them 16,384 times at every request.
+    c.JupyterHub.trust_user_provided_tokens = True
 
 
 def _culler(settings: Settings) -> list[str]:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING, Protocol
+from functools import partial
+from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import quote
 
 from jupyterhub import orm
 from jupyterhub.httpclient import fetch
-from sqlalchemy import select
+from jupyterhub.utils import url_path_join
+from sqlalchemy import Select, Text, inspect, literal_column, or_, select
 
+from workroom_hub import tokens
 from workroom_hub.configure import CLI_SERVICE
 from workroom_spawner.local import engine_client
 from workroom_spawner.platform import EcsPlatform
@@ -20,6 +23,8 @@ if TYPE_CHECKING:
     from workroom_hub.app import WorkroomHub
 
 _RESUMED_AT_ONCE = 20
+_LOOK_EVERY, _LOOKS = 0.05, 200
+"""Seconds between two looks whether a start goes on, and how many there are."""
 
 
 class Keeper(Protocol):
@@ -81,53 +86,86 @@ class TaskKeeper:
     def __init__(self, app: WorkroomHub) -> None:
         self.app = app
         self.platform = EcsPlatform.of(app.config.EcsSpawner.platform_settings)
-        self._starting: list[tuple[str, str]] = []
+        self._starting: list[Any] = []
+        self._stopping: list[Any] = []
         self._warm: set[str] = set()
 
     def before_spawners(self) -> None:
-        """Set aside starts that were under way when the hub died.
+        """Set aside starts that were under way when the hub died, and stops that were.
 
         JupyterHub takes every server in its table for one that runs. A start whose container has
         not reported in yet is none: it is started once more, and goes on where it was.
         """
         db = self.app.db
-        for spawner in db.scalars(select(orm.Spawner).where(orm.Spawner.server_id.is_not(None))):
-            start = (spawner.state or {}).get("start")
-            if start and not start.get("redeemed"):
-                self._starting.append((spawner.user.name, spawner.name))
-                db.delete(spawner.server)
-                spawner.server = None
+        half_stopped = list(db.scalars(_remembered_without_server()))
+        set_aside = [row for row in db.scalars(_with_server()) if _starting(row.state or {})]
+        for row in set_aside:
+            # No container has these yet, and none will.
+            tokens.forget(db, row.user, row.server.base_url)
+            db.delete(row.server)
+            row.server = None
+        for row in half_stopped:
+            row.state = {"stopping": "stopped", **row.state}
         db.commit()
-        for user, server in self._starting:
+        self._starting = [self._spawner(row) for row in set_aside]
+        self._stopping = [self._spawner(row) for row in half_stopped]
+        for spawner in self._starting:
             # Made now, so that the reconciler knows its task and the start code is not refused.
-            self.app.users[user].spawners[server].expect_code()
+            spawner.expect_code()
+
+    def _spawner(self, row: orm.Spawner) -> Any:
+        return self.app.users[row.user].spawners[row.name]
 
     async def begin(self) -> None:
-        """Begin to watch over the cluster, and let the starts go on."""
+        """Begin to watch over the cluster, let the starts go on and put away what has ended."""
         self.platform.start()
+        for spawner in self._stopping:
+            if not spawner.active:
+                await spawner.user.stop(spawner.name)
         if self._starting:
             self.app.log.warning("%d starts were under way; going on", len(self._starting))
         turns = asyncio.Semaphore(_RESUMED_AT_ONCE)
-        self._resuming = asyncio.gather(
-            *(self._resume(user, server, turns) for user, server in self._starting)
-        )
+        self._resuming = asyncio.gather(*(self._resume(each, turns) for each in self._starting))
 
-    async def _resume(self, user: str, server: str, turns: asyncio.Semaphore) -> None:
-        """Start a server as a click would, so that the hub's own rules hold for it."""
-        path = f"users/{quote(user, safe='')}/servers/{quote(server, safe='')}"
-        [token] = [s["api_token"] for s in self.app.services if s["name"] == CLI_SERVICE]
+    async def _resume(self, spawner: Any, turns: asyncio.Semaphore) -> None:
+        """Start a server as a click would, unless its owner has clicked or left meanwhile."""
         async with turns:
             try:
-                answer = await fetch(
-                    f"{self.app.hub.api_url}{path}",
-                    method="POST",
-                    headers={"Authorization": f"token {token}"},
-                    raise_for_status=False,
-                )
-                if answer.status >= 400:
-                    self.app.log.error("%s/%s could not go on: %d", user, server, answer.status)
+                if not inspect(spawner.orm_spawner).persistent:
+                    spawner.let_go()
+                elif not spawner.active:
+                    await self._click(spawner)
             except Exception:
-                self.app.log.exception("the start of %s/%s could not go on", user, server)
+                self.app.log.exception("the start of %s could not go on", spawner._log_name)
+                spawner.let_go()
+
+    async def _click(self, spawner: Any) -> None:
+        """Ask the hub for the server, so that the hub's own rules hold; returns once it starts."""
+        named = f"servers/{quote(spawner.name, safe='')}" if spawner.name else "server"
+        user = quote(spawner.user.name, safe="")
+        [token] = [s["api_token"] for s in self.app.services if s["name"] == CLI_SERVICE]
+        answer = asyncio.ensure_future(
+            fetch(
+                url_path_join(self.app.hub.api_url, "users", user, named),
+                method="POST",
+                headers={"Authorization": f"token {token}"},
+                raise_for_status=False,
+            )
+        )
+        answer.add_done_callback(partial(self._answered, spawner))
+        # The answer may take 10 s, and who waits for a turn has a container that waits.
+        for _ in range(_LOOKS):
+            if answer.done() or spawner.pending:
+                return
+            await asyncio.sleep(_LOOK_EVERY)
+
+    def _answered(self, spawner: Any, answer: asyncio.Future[Any]) -> None:
+        if answer.cancelled() or spawner.pending:
+            return
+        problem = answer.exception() or answer.result().status
+        if not isinstance(problem, int) or problem >= 400:
+            self.app.log.error("the start of %s could not go on: %r", spawner._log_name, problem)
+            spawner.let_go()
 
     async def sweep(self) -> None:
         """Prepare the next start of everybody who has come since the last time."""
@@ -140,6 +178,25 @@ class TaskKeeper:
     async def close(self) -> None:
         """End what goes on in the background; tasks run on."""
         await self.platform.close()
+
+
+def _with_server() -> Select[tuple[orm.Spawner]]:
+    return select(orm.Spawner).where(orm.Spawner.server_id.is_not(None))
+
+
+def _remembered_without_server() -> Select[tuple[orm.Spawner]]:
+    """Return what the hub had ended, but for putting away what it remembers of it."""
+    state = literal_column("spawners.state", Text)  # the text, not what it says
+    memory = or_(state.like('%"task_arn"%'), state.like('%"start"%'))
+    return select(orm.Spawner).where(orm.Spawner.server_id.is_(None), memory)
+
+
+def _starting(state: dict[str, Any]) -> bool:
+    """Tell from its state whether a server in the hub's table was being started."""
+    if "start" in state:
+        return not (state["start"].get("redeemed") or "stopping" in state)
+    # Before its first checkpoint there is nothing; the memory of a failure outlives the server.
+    return not state.keys() - {"last_failure"}
 
 
 async def _each(names: list[str]) -> AsyncIterator[str]:

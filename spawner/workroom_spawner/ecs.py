@@ -16,6 +16,7 @@ from traitlets import Bytes
 
 from workroom_spawner import metrics, task_errors
 from workroom_spawner.arrival import Arrival
+from workroom_spawner.aws_errors import AwsProblem
 from workroom_spawner.buckets import Priority
 from workroom_spawner.errors import SpawnProblem, StartTimeout
 from workroom_spawner.launch import Launch, Start, new_token
@@ -74,25 +75,36 @@ class EcsSpawner(TaskMemory, Spawner):  # type: ignore[misc]
 
     async def _resumed(self) -> Start | None:
         """Return the start an earlier hub process left, if this is still the same start."""
-        start, self._resumable = self._resumable, None
-        if start is None or start.options != self.user_options:
+        if not self._is_same_start():
+            self.let_go()
             return None
-        self.log.info("%s: its start goes on where an earlier hub left it", self._log_name)
+        start = self._resumable
+        if start is None:
+            return None
+        self.log.warning("%s: its start goes on where an earlier hub left it", self._log_name)
+        self.started_at = self._began or self.started_at
         if not start.arn:
             # The hub died before RunTask's answer; if it had run, its task says so.
-            found = await self.platform.reconciler.find(start.client_token)
-            start.arn = found.arn if found else None
+            try:
+                found = await self.platform.reconciler.find(start.client_token)
+                start.arn = found.arn if found else None
+            except AwsProblem as problem:
+                # RunTask is told the same token and answers the same task.
+                self.log.warning("%s: its task cannot be looked for: %s", self._log_name, problem)
+        self._resumable = None
         return start
 
     async def _prepare(self) -> Start:
         ecs, platform = self.platform_settings, self.platform
         spec = await self._spec()
-        definition = await platform.definitions.ensure(task_definition(spec, ecs), Priority.LIVE)
+        definition = await platform.definitions.ensure(
+            task_definition(spec, ecs), Priority.LIVE, self._tell_first_place
+        )
         token = new_token()
         return Start(token, run_task(spec, ecs, definition, token), dict(self.user_options or {}))
 
     async def _spec(self) -> TaskSpec:
-        choice = self.choose()
+        choice = self.choice or self.choose()
         try:
             home = await self.platform.homes.ensure(self.user.name)
         except OSError as error:
@@ -112,6 +124,13 @@ class EcsSpawner(TaskMemory, Spawner):  # type: ignore[misc]
                 "WORKROOM_START_PATIENCE": str(_PATIENCE),
             },
         )
+
+    def _tell_first_place(self, place: int) -> None:
+        """Tell somebody who starts an image for the first time where she stands."""
+        if place:
+            self.begin_progress().tell(
+                f"Many people are here for the first time: you are number {place} in line"
+            )
 
     async def _redefine(self) -> None:
         """Register the task definition again: somebody has deregistered it."""
@@ -258,6 +277,8 @@ class EcsSpawner(TaskMemory, Spawner):  # type: ignore[misc]
             None while running, starting or unknown, else its exit code (0 if AWS has none).
         """
         try:
+            if self._left_stopping:
+                return 0
             if not self.task_arn:
                 return None if self._start or self._resumable else 0
             verdict = self.platform.watcher.verdict(self.task_arn)
@@ -304,15 +325,26 @@ class EcsSpawner(TaskMemory, Spawner):  # type: ignore[misc]
         A StopTask that AWS does not take is repeated by the reconciler until it is done.
         """
         if not self.end_reason:
-            self.end_reason = "cancelled" if self.start_under_way() else self._stop_reason()
+            # JupyterHub cancels a start before it stops the server.
+            starting = self._start or self.start_under_way()
+            self.end_reason = "cancelled" if starting else self._stop_reason()
+        self._stopping = self.end_reason
+        try:
+            # Or the next hub process would take it for a server that runs, or go on starting it.
+            await self._save()
+        except Exception:
+            self.log.exception("%s: that it is to stop could not be saved", self._log_name)
         if not self.task_arn:
             return
         arn, reason = self.task_arn, f"workroom: {self.end_reason}"
         try:
             async with asyncio.timeout(_STOP_WITHIN):
-                await self.platform.api.stop_task(arn, reason)
+                known = await self.platform.api.stop_task(arn, reason)
         except Exception as error:
             self.log.warning("%s: StopTask goes on in the background (%r)", self._log_name, error)
+            known = False
+        if not known:
+            # Or it is so new that ECS does not know it yet, and would run on.
             self.platform.reconciler.stop_later(arn, reason)
 
     async def run_post_stop_hook(self) -> None:
@@ -323,9 +355,11 @@ class EcsSpawner(TaskMemory, Spawner):  # type: ignore[misc]
             running.add_done_callback(self._stop_late)
             launch.give_up(running)
             self._launching = None
-        if self._start or self._resumable:
+        if self._start or self._resumable or self._stopping:
             await self._settle()
         self._start = self._resumable = None
+        if not self.task_arn and not self.end_reason:
+            self.end_reason = "cancelled"  # before there was anything to stop
         self.platform.servers.pop(self.server_id, None)
         if self.task_arn:
             self.platform.watcher.forget(self.task_arn)

@@ -230,7 +230,7 @@ class WorkroomServer(_Mixed):  # type: ignore[misc]
             return
         try:
             usage.record(
-                self.db,
+                self.user.db,
                 user=self.user.name,
                 server=self.name,
                 groups=self.group_names,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any, ClassVar
 from weakref import WeakKeyDictionary
 
@@ -13,6 +14,7 @@ from workroom_spawner.checkpoints import Checkpoints
 from workroom_spawner.ecs_settings import EcsSettings
 from workroom_spawner.launch import Start
 from workroom_spawner.platform import EcsPlatform
+from workroom_spawner.profiles import Choice
 from workroom_spawner.reconcile import Known
 from workroom_spawner.server import WorkroomServer
 from workroom_spawner.task_requests import WEB_PORT, server_id
@@ -35,6 +37,9 @@ class TaskMemory(WorkroomServer):
         self.task_arn = ""
         self._start: Start | None = None
         self._resumable: Start | None = None
+        self._began: datetime | None = None  # when `_resumable` did
+        self._stopping = ""  # why, once it is certain that the server is to end
+        self._left_stopping = False  # by an earlier hub process
         super().__init__(*args, **kwargs)
         self.ip = "0.0.0.0"  # noqa: S104 -- inside the task, where its security group decides
         self.port = WEB_PORT
@@ -59,6 +64,8 @@ class TaskMemory(WorkroomServer):
         start = self._start or self._resumable
         if start:
             state["start"] = start.as_state()
+        if self._stopping:
+            state["stopping"] = self._stopping
         return state
 
     def load_state(self, state: dict[str, Any]) -> None:
@@ -66,8 +73,12 @@ class TaskMemory(WorkroomServer):
         super().load_state(state)
         start = Start(**state["start"]) if "start" in state else None
         self.task_arn = state.get("task_arn", "")
+        if "stopping" in state:
+            self._go_on_stopping(state["stopping"], self.task_arn or (start.arn if start else None))
+            return
         if start and not start.redeemed:
             self._resumable, self.task_arn = start, ""
+            self._began = self.started_at
         if self.task_arn:
             self.platform.watcher.follow(self.task_arn, self.address).started()
             metrics.TASKS_ADOPTED.inc()
@@ -79,12 +90,51 @@ class TaskMemory(WorkroomServer):
         super().clear_state()
         self.task_arn = ""
         self._start = None
+        self._stopping = ""
+        self._left_stopping = False
 
     async def get_url(self) -> str:
         """Return where the server is, also if the hub died before it wrote that down."""
-        if self.address:
-            return f"http://{self.address}:{self.port}"
+        if self.address and self.server:
+            return f"http://{self.address}:{self.port}{self.server.base_url}"
         return str(await super().get_url())
+
+    # -- what an earlier hub process left -------------------------------------------
+
+    def choose(self) -> Choice:
+        """Settle on a profile and image; a start that goes on keeps its own.
+
+        Raises:
+            NotOffered: Not on offer to this user.
+        """
+        if self.choice and self._is_same_start():
+            return self.choice
+        return super().choose()
+
+    def _is_same_start(self) -> bool:
+        start = self._resumable
+        return start is not None and start.options == (self.user_options or {})
+
+    def let_go(self) -> None:
+        """Give up a start that an earlier hub left, because nobody will go on with it."""
+        start, self._resumable = self._resumable, None
+        if start is None:
+            return
+        servers = self.platform.servers
+        for server, known in list(servers.items()):
+            if known.client_token == start.client_token:
+                del servers[server]
+        if start.arn:
+            # Else it is found as an orphan, if there is one.
+            self.platform.reconciler.stop_later(start.arn, "workroom: given up")
+
+    def _go_on_stopping(self, reason: str, arn: str | None) -> None:
+        """End what the earlier hub process was about to end; for this one it has ended."""
+        self._stopping = self.end_reason = reason
+        self._left_stopping = True
+        if arn:
+            self.log.warning("%s: was being stopped; its task is stopped now", self._log_name)
+            self.platform.reconciler.stop_later(arn, f"workroom: {reason}")
 
     def _register(self) -> None:
         """Tell the reconciler which task is this server's."""
@@ -95,7 +145,7 @@ class TaskMemory(WorkroomServer):
 
     @property
     def _saver(self) -> Checkpoints:
-        engine = self.db.get_bind()
+        engine = self.user.db.get_bind()
         return self._checkpoints.setdefault(engine, Checkpoints(engine))
 
     async def _save(self) -> None:
@@ -104,4 +154,4 @@ class TaskMemory(WorkroomServer):
     async def _settle(self) -> None:
         """Have the hub's own last word on the state written after ours."""
         await self._saver.settled()
-        self.db.expire(self.orm_spawner, ["state"])
+        self.user.db.expire(self.orm_spawner, ["state"])

@@ -61,6 +61,8 @@ class Answering:
 class HubProcess:
     """Start with `with`; `url` ends in `/hub/`."""
 
+    module = "tests.support.page_hub"
+
     def __init__(self, home: Path, settings: dict[str, Any] | None = None, **env: str) -> None:
         self.home = home
         self.base = f"http://127.0.0.1:{free_port()}"
@@ -92,7 +94,7 @@ class HubProcess:
         """Start the process and wait until it answers."""
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "tests.support.page_hub"],
+                [sys.executable, "-m", self.module],
                 cwd=self.home, env=self.env, stdout=log, stderr=log, start_new_session=True,
             )  # fmt: skip
         try:
@@ -111,7 +113,7 @@ class HubProcess:
     def api(self, method: str, path: str, body: Any = None, token: str = CLI_TOKEN) -> Any:
         """Call the hub's API; returns `(status, JSON or None)`."""
         request = urllib.request.Request(
-            self.url + "api" + quote(path),
+            self.url + "api" + quote(path, safe="/?=&"),
             method=method,
             data=None if body is None else json.dumps(body).encode(),
             headers={"Authorization": f"token {token}", "Content-Type": "application/json"},
