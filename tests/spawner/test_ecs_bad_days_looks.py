@@ -1,4 +1,4 @@
-"""AWS throttles, fails, lies or is away while servers run: nothing is stopped, nothing is missed."""
+"""AWS throttles, fails, lies or is away while servers run: none is stopped, no death is missed."""
 
 from __future__ import annotations
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -13,7 +14,7 @@ from tests.fakes.aws import ManagedScaling, bad_days
 from tests.fakes.aws.bad_days import BadDay
 from tests.fakes.aws.errors import AwsError
 from tests.fakes.aws.wire import Call
-from tests.spawner.ecs_world import ECS, Opens, World, until
+from tests.spawner.ecs_world import ECS, Beginning, Opens, World, until
 from workroom_spawner.checkpoints import Checkpoints
 from workroom_spawner.ecs_settings import Bucket, Quotas
 from workroom_spawner.errors import SpawnProblem, Unexpected
@@ -244,23 +245,36 @@ async def test_waiting_for_a_machine_does_not_count_towards_the_start_time_out(
         assert await server.poll() is None
 
 
-async def test_600_at_once_meet_a_full_quota(a_world: Opens) -> None:
-    """500 may be PROVISIONING; none fails, order is kept, and only the first in line asks AWS."""
+async def test_many_at_once_meet_a_full_quota(a_world: Opens) -> None:
+    """50 of 150 may be PROVISIONING: none fails, order is kept, only the first in line asks AWS."""
     # Homes and definitions are another test's business.
     quick = Quotas(register=Bucket(600, 600), other=Bucket(600, 600))
-    scaling = ManagedScaling(machines=0, most=400, machine_seconds=200)
+    scaling = ManagedScaling(machines=0, most=100, machine_seconds=200)
     async with a_world(scaling=scaling, settings=replace(ECS, quotas=quick)) as world:
         world.fake.buckets.set("register", 600, 600, ["RegisterTaskDefinition"], 0.0)
-        users = [f"user-{n:03}" for n in range(600)]
-        beginnings = [world.begin(user) for user in users]
-        await until(lambda: len(world.tasks()) == 500, 60)
+        world.fake.ecs.provisioning_most = 50  # AWS's is 500
+        beginnings = [world.begin(f"user-{n:03}") for n in range(150)]
+        await until(lambda: len(world.tasks()) == 50, 60)
         await asyncio.sleep(30)
         asked = len(tokens(world))
-        assert all("on their way" in each.says for each in beginnings[500:])
-        assert "99 before you" in beginnings[599].says
+        waiting = sorted(
+            (before(each), each.spawner.user.name) for each in beginnings if inside(each)
+        )
+        assert [place for place, _ in waiting] == list(range(100))
         await asyncio.sleep(60)
         assert len(tokens(world)) - asked <= 15
         await asyncio.gather(*(each.running for each in beginnings))
-        assert len(world.living()) == 600
-        started = [task.tags["workroom:user"] for task in world.tasks()]
-        assert started == users
+        assert len(world.living()) == 150
+        got_in = [task.tags["workroom:user"] for task in world.tasks()[50:]]
+        assert got_in == [user for _, user in waiting]
+
+
+def inside(beginning: Beginning) -> bool:
+    """Tell whether a start is in the waiting room."""
+    return "All machines are busy and more are on their way" in beginning.says
+
+
+def before(beginning: Beginning) -> int:
+    """Return how many a person reads are before her."""
+    found = re.search(r"(\d+) before you", beginning.says)
+    return int(found[1]) if found else 0

@@ -1,0 +1,141 @@
+"""The swap of the start code: it fails, comes late, comes twice, comes from elsewhere."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from sqlalchemy.exc import OperationalError
+
+from tests.fakes.aws import Pace, Task
+from tests.spawner.ecs_world import TOKEN, Opens, swap, until
+from workroom_spawner.checkpoints import Checkpoints
+from workroom_spawner.errors import ServerDied, StartTimeout
+from workroom_spawner.startcode import ALARMS, START_CODES, Refused
+
+pytestmark = pytest.mark.looptime
+
+
+def alarms(reason: str) -> float:
+    return ALARMS.labels(reason=reason)._value.get()
+
+
+def code_of(task: Task) -> str:
+    return task.environment["WORKROOM_START_CODE"]
+
+
+async def test_a_checkpoint_that_is_refused_at_the_swap_keeps_the_code_good(
+    a_world: Opens, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing goes out before it is written down; the container asks again and gets it."""
+    write, refused = Checkpoints._write, []
+
+    def sometimes(self: Checkpoints, rows: list[dict[str, Any]]) -> None:
+        if rows[0]["saved"].get("start", {}).get("redeemed") and len(refused) < 3:
+            refused.append(rows)
+            raise OperationalError("UPDATE", {}, Exception("database is locked"))
+        write(self, rows)
+
+    monkeypatch.setattr(Checkpoints, "_write", sometimes)
+    async with a_world() as world:
+        server = await world.start()
+        assert len(refused) == 3
+        assert await server.poll() is None
+        assert len(world.tasks()) == 1
+
+
+async def test_a_swap_after_the_deadline_is_refused_and_the_task_stopped(a_world: Opens) -> None:
+    async with a_world(boot_seconds=150) as world:
+        before = alarms("expired")
+        beginning = world.begin()
+        await until(world.tasks)
+        [task] = world.tasks()
+        with pytest.raises(StartTimeout, match=r"within 120 seconds.*Container starting"):
+            await beginning.running
+        with pytest.raises(Refused, match="expired"):
+            await START_CODES.redeem(code_of(task), task.address)
+        assert alarms("expired") == before + 1
+        await until(lambda: not world.living(), 30)
+        assert world.containers.swapped == set()
+        assert [row.reason for row in world.usage()] == ["failed: timeout"]
+
+
+async def test_a_second_swap_is_refused_and_alarmed_and_harms_nobody(
+    a_world: Opens, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with a_world() as world:
+        server = await world.start()
+        [task] = world.tasks()
+        before = alarms("used")
+        for address in (task.address, "10.9.9.9"):
+            with pytest.raises(Refused, match="used"):
+                await START_CODES.redeem(code_of(task), address)
+        assert alarms("used") == before + 2
+        assert "ALARM start code refused: reason=used" in caplog.text
+        await asyncio.sleep(300)
+        assert await server.poll() is None
+        assert len(world.living()) == 1
+
+
+async def test_a_swap_from_another_address_is_refused_and_the_owner_still_starts(
+    a_world: Opens,
+) -> None:
+    async with a_world(boot_seconds=10) as world:
+        beginning = world.begin()
+        await until(lambda: world.tasks("RUNNING"))
+        [task] = world.tasks()
+        before = alarms("address")
+        with pytest.raises(Refused, match="address"):
+            await START_CODES.redeem(code_of(task), "10.9.9.9")
+        assert alarms("address") == before + 1
+        await beginning.running
+        assert beginning.spawner.address == task.address
+
+
+async def test_the_code_of_a_cancelled_start_is_good_for_nothing(a_world: Opens) -> None:
+    async with a_world(boot_seconds=30) as world:
+        beginning = world.begin()
+        await until(lambda: world.tasks("RUNNING"))
+        [task] = world.tasks()
+        await beginning.cancel()
+        with pytest.raises(Refused):
+            await START_CODES.redeem(code_of(task), task.address)
+
+
+async def test_a_container_quicker_than_aws_s_records_waits(a_world: Opens) -> None:
+    """RunTask has not answered, or DescribeTasks does not show the address: no alarm, no loss."""
+    async with a_world(pace=Pace(visible_after=30)) as world:
+        before = {reason: alarms(reason) for reason in ("unknown", "address", "expired", "used")}
+        world.wire.back = 8.0
+        server = await world.start()
+        assert await server.poll() is None
+        assert {reason: alarms(reason) for reason in before} == before
+
+
+async def test_a_hub_that_never_answers_the_swap_ends_the_container(a_world: Opens) -> None:
+    """After its patience the container exits; its owner reads a sentence."""
+    async with a_world() as world:
+
+        async def away(code: str, address: str) -> object:
+            await asyncio.sleep(60)
+            raise TimeoutError("the hub did not say")
+
+        world.containers.swap = away
+        with pytest.raises(ServerDied, match="ended by itself"):
+            await world.start()
+        world.containers.swap = swap
+        await world.start()
+
+
+async def test_what_describetasks_shows_is_a_code_that_is_spent(a_world: Opens) -> None:
+    async with a_world() as world:
+        await world.start()
+        [task] = world.tasks()
+        shown = world.fake.client("ecs").describe_tasks(
+            cluster=world.settings.cluster, tasks=[task.arn], include=["TAGS"]
+        )
+        assert code_of(task) in str(shown), "by design: overrides are readable"
+        assert TOKEN not in str(shown)
+        with pytest.raises(Refused, match="used"):
+            await START_CODES.redeem(code_of(task), task.address)
