@@ -96,8 +96,8 @@ def ensure(stack: Stack, client: DockerClient, users: UsersNetwork, step: Step) 
     python = emulator_install.ensure(stack.home, step)
     place = _place(stack, client, users)
     command = [str(python), "-m", "ministack"]
-    environment = _environment(stack, place)
-    wanted = fingerprint(*command, *sorted(f"{k}={v}" for k, v in environment.items()))
+    told = _environment(stack, place)
+    wanted = fingerprint(*command, *(f"{name}={value}" for name, value in told.items()))
     running = processes.find(stack.home, ROLE)
     if running and running.fingerprint == wanted and listens(stack):
         step.result = "running"
@@ -109,7 +109,7 @@ def ensure(stack: Stack, client: DockerClient, users: UsersNetwork, step: Step) 
     # What a killed one left running belongs to no task any more.
     clear(client, stack.settings.instance, keep=place)
     begun = time.monotonic()
-    child = processes.start(stack.home, ROLE, command, environment, wanted)
+    child = processes.start(stack.home, ROLE, command, {**_inherited(), **told}, wanted)
     _wait(stack, child)
     cluster.make(facts(stack))
     step.result = f"{facts(stack).endpoint_url}, {time.monotonic() - begun:.1f} s to start"
@@ -202,15 +202,19 @@ def _place(stack: Stack, client: DockerClient, users: UsersNetwork) -> str:
     return str(made.name)
 
 
-def _environment(stack: Stack, place: str) -> dict[str, str]:
+def _inherited() -> dict[str, str]:
+    """Return what it gets of this process; another shell's is no reason to start it again."""
     kept = ("PATH", "LANG", "DOCKER_HOST", "DOCKER_CERT_PATH", "DOCKER_TLS_VERIFY")
-    port = str(stack.settings.ecs.emulator_port)
+    return {name: os.environ[name] for name in kept if name in os.environ}
+
+
+def _environment(stack: Stack, place: str) -> dict[str, str]:
+    """Return what it is told: where to listen, what to play, and where containers go."""
     return {
-        **{name: os.environ[name] for name in kept if name in os.environ},
         **EMULATOR_KEYS,
         "WORKROOM_HOME": str(stack.home),
         "BIND_HOST": "127.0.0.1",
-        "GATEWAY_PORT": port,
+        "GATEWAY_PORT": str(stack.settings.ecs.emulator_port),
         "HOSTNAME": place,
         "MINISTACK_REGION": REGION,
         "MINISTACK_ACCOUNT_ID": ACCOUNT,

@@ -97,7 +97,7 @@ def _with_pip(folder: Path) -> list[list[str]]:
 
 def _run_all(commands: list[list[str]]) -> str:
     """Run commands until one fails; return its last lines, or ""."""
-    environment = {**os.environ, "UV_LINK_MODE": "copy", "UV_NO_PROGRESS": "1"}
+    environment = {**os.environ, "UV_NO_PROGRESS": "1"}
     # uv reads no pip settings; the ones that matter are handed over.
     for ours, theirs in (("UV_DEFAULT_INDEX", "PIP_INDEX_URL"), ("SSL_CERT_FILE", "PIP_CERT")):
         if theirs in environment:
