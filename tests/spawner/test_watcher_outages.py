@@ -133,7 +133,9 @@ async def test_no_answer_stops_nobody_and_the_watcher_recovers(
     assert log[1].startswith("ECS answers again, after ")
 
 
-async def test_throttled_every_other_time_a_sweep_gets_to_its_end(cluster: Cluster) -> None:
+async def test_throttled_every_other_time_a_sweep_gets_to_its_end(
+    cluster: Cluster, caplog: pytest.LogCaptureFixture
+) -> None:
     class EveryOtherThrottled(bad_days.DescribeThrottledFor):
         def before(self, call: Any, now: float) -> None:
             if cluster.fake.calls["DescribeTasks"] % 2:
@@ -145,7 +147,11 @@ async def test_throttled_every_other_time_a_sweep_gets_to_its_end(cluster: Clust
         assert age() < 4 * PERIOD
         cluster.fake.end(arns[-1], bad_days.OUT_OF_MEMORY)
         await asyncio.sleep(2 * PERIOD)
-    assert cluster.dead(arns) == [arns[-1]]
+        assert cluster.dead(arns) == [arns[-1]]
+        assert caplog.text.count("ECS cannot be asked") == 1, "one outage, not one a sweep"
+        assert "ECS answers again" not in caplog.text
+    await asyncio.sleep(2 * PERIOD + 1)
+    assert caplog.text.count("ECS answers again") == 1
 
 
 async def test_the_calls_of_a_thousand_servers(cluster: Cluster) -> None:
