@@ -1,0 +1,180 @@
+"""What a person reads while a server on ECS starts."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from tests.fakes.aws import ManagedScaling, Pace, bad_days
+from tests.spawner.ecs_world import ECS, Beginning, Opens
+from workroom_spawner import metrics
+from workroom_spawner.ecs_settings import Bucket, Quotas
+from workroom_spawner.progress import ECS_STAGES
+from workroom_spawner.task_errors import AwsRefused
+
+pytestmark = pytest.mark.looptime
+
+ORDER = [stage.id for stage in ECS_STAGES]
+COLD = replace(ECS, auto_scaling_group="machines")
+
+
+@asynccontextmanager
+async def told(beginning: Beginning) -> AsyncIterator[list[dict[str, Any]]]:
+    """Follow a start as its page does."""
+    events: list[dict[str, Any]] = []
+
+    async def follow() -> None:
+        async for event in beginning.spawner.progress():
+            events.append(event)
+
+    await asyncio.sleep(0)  # the start forgets the story of the one before
+    following = asyncio.ensure_future(follow())
+    try:
+        yield events
+    finally:
+        await asyncio.sleep(0)
+        following.cancel()
+
+
+def assert_in_order(events: list[dict[str, Any]]) -> None:
+    """A bar that only grows, stages that do not come back, times that add up."""
+    places = [ORDER.index(event["stage"]) for event in events]
+    assert places == sorted(places)
+    assert [e["progress"] for e in events] == sorted(e["progress"] for e in events)
+    for event in events:
+        assert set(event) == {"progress", "message", "stage", "elapsed", "stages"}
+        assert [stage["id"] for stage in event["stages"]] == ORDER
+        states = [stage["state"] for stage in event["stages"]]
+        assert states.count("active") == 1
+        spent = sum(stage["seconds"] or 0.0 for stage in event["stages"])
+        assert spent == pytest.approx(event["elapsed"], abs=0.1)
+
+
+def seconds(events: list[dict[str, Any]]) -> dict[str, float]:
+    return {stage["id"]: stage["seconds"] for stage in events[-1]["stages"]}
+
+
+async def test_a_cold_scale_out(a_world: Opens) -> None:
+    """From nothing: ECS decides within a minute, machines take 85 s, then the image is fetched."""
+    scaling = ManagedScaling(machine_seconds=85)
+    pace = Pace(pull_seconds=20, start_seconds=2)
+    async with a_world(pace, scaling=scaling, settings=COLD) as world:
+        beginning = world.begin()
+        async with told(beginning) as events:
+            await beginning.running
+        assert_in_order(events)
+        sentences = [event["message"] for event in events]
+        adding = [s for s in sentences if s.startswith("Adding 2 machines, waiting for ")]
+        assert len(adding) > 5
+        assert adding[-1].endswith("; it takes a few minutes")
+        assert re.search(r"waiting for 2 min \d+ s", adding[-1])
+        assert "Fetching the image" in sentences
+        assert all(stage["state"] in ("done", "active") for stage in events[-1]["stages"])
+        assert sentences[-1] == "Your server is getting ready"
+        assert 145 <= seconds(events)["machine"] <= 180
+        # Nothing is made up before it is known.
+        assert not any(e["message"].startswith("Adding") for e in events if e["elapsed"] < 30)
+
+
+async def test_one_machine_that_comes_is_one_machine(a_world: Opens) -> None:
+    scaling = ManagedScaling(machines=1, cpu=1024, memory=4000)
+    async with a_world(scaling=scaling, settings=COLD) as world:
+        await world.start("bob")
+        beginning = world.begin()
+        async with told(beginning) as events:
+            await beginning.running
+        assert any(e["message"].startswith("Adding a machine, waiting for") for e in events)
+
+
+async def test_without_a_group_to_count_nothing_is_claimed(a_world: Opens) -> None:
+    async with a_world(scaling=ManagedScaling()) as world:
+        beginning = world.begin()
+        async with told(beginning) as events:
+            await beginning.running
+        assert_in_order(events)
+        assert any(e["message"].startswith("Finding a machine, waiting for") for e in events)
+        assert not any("Adding" in e["message"] for e in events)
+        assert world.fake.calls["DescribeAutoScalingGroups"] == 0
+
+
+async def test_a_group_that_cannot_be_counted_stops_nobody(a_world: Opens) -> None:
+    class NoGroups(bad_days.CredentialsExpired):
+        operations = ("DescribeAutoScalingGroups",)
+
+    async with a_world(scaling=ManagedScaling(), settings=COLD) as world:
+        world.fake.suffer(NoGroups())
+        beginning = world.begin()
+        async with told(beginning) as events:
+            await beginning.running
+        assert any(e["message"].startswith("Finding a machine, waiting for") for e in events)
+
+
+async def test_the_group_is_counted_for_all_who_wait_at_once(a_world: Opens) -> None:
+    async with a_world(scaling=ManagedScaling(), settings=COLD) as world:
+        beginnings = [world.begin(f"user-{n}") for n in range(20)]
+        await asyncio.gather(*(each.running for each in beginnings))
+        assert world.fake.calls["DescribeAutoScalingGroups"] <= 10
+
+
+async def test_a_warm_start_is_told_in_order(a_world: Opens) -> None:
+    async with a_world() as world:
+        beginning = world.begin()
+        async with told(beginning) as events:
+            await beginning.running
+        assert_in_order(events)
+        assert events[-1]["stage"] == "answering"
+        assert "Preparing your home" in [event["message"] for event in events]
+        # A second page that comes late sees where it is.
+        async with told(beginning) as later:
+            pass
+        assert later[0]["stage"] == "answering"
+
+
+async def test_the_place_in_line_counts_down(a_world: Opens) -> None:
+    slow = replace(ECS, quotas=Quotas(run=Bucket(1, 0.1), register=Bucket(100, 100)))
+    async with a_world(settings=slow) as world:
+        beginnings = [world.begin(f"user-{n}") for n in range(8)]
+        async with told(beginnings[-1]) as events:
+            await asyncio.gather(*(each.running for each in beginnings))
+        places = [
+            int(found[1])
+            for event in events
+            if (found := re.search(r"you are number (\d+) in line", event["message"]))
+        ]
+        assert places[0] >= 4
+        assert places[-1] == 1
+        assert places == sorted(places, reverse=True)
+        assert_in_order(events)
+
+
+async def test_a_failed_start_marks_its_stage(a_world: Opens) -> None:
+    async with a_world() as world:
+        world.fake.suffer(bad_days.RunTaskAnswersFailures("AGENT"))
+        spawner = world.spawner()
+        spawner.clear_state()
+        with pytest.raises(AwsRefused) as raised:
+            await spawner.start()
+        event = spawner.begin_progress().event()
+        assert event["message"] == raised.value.message
+        assert [s["id"] for s in event["stages"] if s["state"] == "failed"] == ["queued"]
+
+
+async def test_phases_are_measured(a_world: Opens) -> None:
+    def count(phase: str) -> float:
+        for family in metrics.SPAWN_PHASE.collect():
+            for sample in family.samples:
+                if sample.name.endswith("_count") and sample.labels == {"phase": phase}:
+                    return float(sample.value)
+        return 0.0
+
+    async with a_world() as world:
+        before = {phase: count(phase) for phase in ORDER}
+        await world.start()
+        grown = {phase for phase in ORDER if count(phase) == before[phase] + 1}
+        assert {"requested", "queued", "machine", "answering"} <= grown
