@@ -23,6 +23,12 @@ if TYPE_CHECKING:
     from workroom_hub.app import WorkroomHub
 
 _RESUMED_AT_ONCE = 20
+_SET_ASIDE = "set_aside"
+"""In the state of a start that is to be gone on with; the first checkpoint takes it out."""
+_NOT_RESUMED = (
+    "The hub was started anew while your server was starting, and could not go on with it. "
+    "Start it again; your files are as they were."
+)
 _LOOK_EVERY, _LOOKS = 0.05, 200
 """Seconds between two looks whether a start goes on, and how many there are."""
 
@@ -97,21 +103,29 @@ class TaskKeeper:
         not reported in yet is none: it is started once more, and goes on where it was.
         """
         db = self.app.db
-        half_stopped = list(db.scalars(_remembered_without_server()))
-        set_aside = [row for row in db.scalars(_with_server()) if _starting(row.state or {})]
-        for row in set_aside:
-            # No container has these yet, and none will.
-            tokens.forget(db, row.user, row.server.base_url)
-            db.delete(row.server)
-            row.server = None
+        remembered = list(db.scalars(_remembered_without_server()))
+        half_stopped = [row for row in remembered if _SET_ASIDE not in row.state]
+        starting = [row for row in remembered if _SET_ASIDE in row.state]
+        for row in db.scalars(_with_server()):
+            if _under_way(row.state or {}):
+                self._set_aside(row)
+                starting.append(row)
         for row in half_stopped:
             row.state = {"stopping": "stopped", **row.state}
         db.commit()
-        self._starting = [self._spawner(row) for row in set_aside]
+        self._starting = [self._spawner(row) for row in starting]
         self._stopping = [self._spawner(row) for row in half_stopped]
         for spawner in self._starting:
             # Made now, so that the reconciler knows its task and the start code is not refused.
             spawner.expect_code()
+
+    def _set_aside(self, row: orm.Spawner) -> None:
+        """Take a start out of JupyterHub's hands, so that this hub may be killed, too."""
+        # No container has these tokens yet, and none will.
+        tokens.forget(self.app.db, row.user, row.server.base_url)
+        self.app.db.delete(row.server)
+        row.server = None
+        row.state = {**(row.state or {}), _SET_ASIDE: True}
 
     def _spawner(self, row: orm.Spawner) -> Any:
         return self.app.users[row.user].spawners[row.name]
@@ -120,24 +134,29 @@ class TaskKeeper:
         """Begin to watch over the cluster, let the starts go on and put away what has ended."""
         self.platform.start()
         for spawner in self._stopping:
-            if not spawner.active:
-                await spawner.user.stop(spawner.name)
+            await self._put_away(spawner)
         if self._starting:
             self.app.log.warning("%d starts were under way; going on", len(self._starting))
         turns = asyncio.Semaphore(_RESUMED_AT_ONCE)
         self._resuming = asyncio.gather(*(self._resume(each, turns) for each in self._starting))
 
+    async def _put_away(self, spawner: Any) -> None:
+        try:
+            if not spawner.active:
+                await spawner.user.stop(spawner.name)
+        except Exception:
+            self.app.log.exception("what is left of %s could not be put away", spawner._log_name)
+
     async def _resume(self, spawner: Any, turns: asyncio.Semaphore) -> None:
         """Start a server as a click would, unless its owner has clicked or left meanwhile."""
         async with turns:
             try:
-                if not inspect(spawner.orm_spawner).persistent:
+                if not _exists(spawner):
                     spawner.let_go()
                 elif not spawner.active:
                     await self._click(spawner)
             except Exception:
-                self.app.log.exception("the start of %s could not go on", spawner._log_name)
-                spawner.let_go()
+                self._give_up(spawner, "a mistake of ours", exc_info=True)
 
     async def _click(self, spawner: Any) -> None:
         """Ask the hub for the server, so that the hub's own rules hold; returns once it starts."""
@@ -160,12 +179,20 @@ class TaskKeeper:
             await asyncio.sleep(_LOOK_EVERY)
 
     def _answered(self, spawner: Any, answer: asyncio.Future[Any]) -> None:
-        if answer.cancelled() or spawner.pending:
+        if answer.cancelled() or (_exists(spawner) and spawner.active):
             return
-        problem = answer.exception() or answer.result().status
-        if not isinstance(problem, int) or problem >= 400:
-            self.app.log.error("the start of %s could not go on: %r", spawner._log_name, problem)
-            spawner.let_go()
+        error = answer.exception()
+        if error or answer.result().status >= 400:
+            self._give_up(spawner, repr(error) if error else f"HTTP {answer.result().status}")
+
+    def _give_up(self, spawner: Any, why: str, **more: Any) -> None:
+        """End a start that cannot go on, and tell its owner."""
+        self.app.log.error("the start of %s could not go on: %s", spawner._log_name, why, **more)
+        spawner.let_go()
+        if _exists(spawner):
+            spawner.remember_failure(_NOT_RESUMED)
+            spawner.orm_spawner.state = spawner.get_state()
+            self.app.db.commit()
 
     async def sweep(self) -> None:
         """Prepare the next start of everybody who has come since the last time."""
@@ -185,13 +212,18 @@ def _with_server() -> Select[tuple[orm.Spawner]]:
 
 
 def _remembered_without_server() -> Select[tuple[orm.Spawner]]:
-    """Return what the hub had ended, but for putting away what it remembers of it."""
+    """Return what a hub set aside, or had ended but for putting away what it remembers."""
     state = literal_column("spawners.state", Text)  # the text, not what it says
-    memory = or_(state.like('%"task_arn"%'), state.like('%"start"%'))
+    memory = or_(*(state.like(f'%"{key}"%') for key in ("task_arn", "start", _SET_ASIDE)))
     return select(orm.Spawner).where(orm.Spawner.server_id.is_(None), memory)
 
 
-def _starting(state: dict[str, Any]) -> bool:
+def _exists(spawner: Any) -> bool:
+    """Tell whether a server's user and name have not been deleted meanwhile."""
+    return bool(inspect(spawner.orm_spawner).persistent)
+
+
+def _under_way(state: dict[str, Any]) -> bool:
     """Tell from its state whether a server in the hub's table was being started."""
     if "start" in state:
         return not (state["start"].get("redeemed") or "stopping" in state)

@@ -10,7 +10,9 @@ import json
 import sqlite3
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -307,3 +309,33 @@ def test_no_token_of_a_start_that_was_killed_stays_good(story: Story) -> None:
 def test_no_start_code_was_refused(story: Story) -> None:
     assert "ALARM" not in story.log
     assert story.fake.turn({})["failed_starts"] == {}
+
+
+def test_a_storm_survives_two_kills(tmp_path: Path) -> None:
+    """Fifty starts at every step at once; the hub that goes on with them is killed, too."""
+    users = [f"user-{number}" for number in range(50)]
+    with FakeAwsProcess() as fake, EcsHubProcess(tmp_path / "hub", fake) as hub:
+        fake.turn({"pace": {"start_seconds": 3}})
+        hub.add_users(*users)
+        with ThreadPoolExecutor(8) as people:
+            list(people.map(hub.click, users))
+        eventually("the first have reported in", lambda: fake.turn({})["swapped"] > 5)
+        hub.stop()
+        tasks = len(fake.tasks())
+        hub.start(lambda: hub.log.read_text().count("goes on where an earlier hub left it") > 2)
+        hub.stop()
+        hub.start()
+        eventually("all run", lambda: _all_ready(hub, users), 40)
+        assert len(fake.tasks()) == len(fake.tasks(status="RUNNING")) == len(users)
+        assert fake.turn({})["failed_starts"] == {}
+        environments = {task["tags"]["workroom:user"]: task["environment"] for task in fake.tasks()}
+        for user in users[::7]:
+            token = environments[user]["JUPYTERHUB_API_TOKEN"]
+            assert hub.api("GET", "/user", token=token)[1]["name"] == user
+        assert 5 < tasks <= len(users)
+        assert "Traceback" not in hub.log.read_text()
+
+
+def _all_ready(hub: EcsHubProcess, users: list[str]) -> bool:
+    _, models = hub.api("GET", "/users?state=ready")
+    return len(models) == len(users)

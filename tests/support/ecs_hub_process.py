@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import time
@@ -98,10 +97,12 @@ class EcsHubProcess(HubProcess):
         secrets.mkdir(parents=True, mode=0o700)
         (secrets / "cli-token").write_text(CLI_TOKEN)
 
-    def start(self) -> None:
-        """Start the process and wait until it answers."""
+    def start(self, until: Callable[[], bool] = lambda: True) -> None:
+        """Start the process, and wait until it answers and `until` holds."""
         self.env["HUB_SETTINGS"] = json.dumps(self.settings)
         super().start()
+        while not until():
+            time.sleep(0.01)
 
     def hold(self, **users: list[str]) -> None:
         """Have the next process stop at a line for these users; see `tests.support.ecs_hub`."""
@@ -151,6 +152,3 @@ def of_somebody_else(started_by: str, installation: str = INSTALLATION) -> dict[
             {"key": "workroom:user", "value": f"owner-{started_by[-3:]}-{installation[:3]}"},
         ],
     }
-
-
-__all__ = ["INSTALLATION", "EcsHubProcess", "FakeAwsProcess", "eventually", "os"]
