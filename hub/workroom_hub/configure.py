@@ -165,7 +165,7 @@ def _spawner(settings: Settings, runtime: Runtime, c: Config) -> None:
     spawner.instance = settings.instance
     spawner.installation = runtime.installation
     spawner.start_url = f"{hub_api_url(settings, runtime)}/workroom/start"
-    spawner.start_deadline = settings.limits.start_timeout
+    spawner.start_deadline = configure_ecs.start_deadline(settings, runtime)
     spawner.http_timeout = settings.limits.http_timeout
     spawner.idle_after = settings.idle.stop_after
     spawner.default_url = "/lab"

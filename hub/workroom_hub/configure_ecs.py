@@ -19,6 +19,8 @@ from workroom_spawner.ecs_settings import (
 
 # A queue of 1,000 new users takes a quarter of an hour at AWS's one registration a second.
 _QUEUE_SECONDS = 3600
+# A machine that was just added pulls the whole image before the container starts.
+_PULL_SECONDS = 480
 
 
 def effective(settings: Settings, runtime: Runtime) -> Settings:
@@ -56,10 +58,18 @@ def spawner(settings: Settings, runtime: Runtime, c: Config) -> None:
     ours.platform_settings = ecs_settings(settings, runtime)
     ours.start_code_key = bytes.fromhex(runtime.secret("start-code-key"))
     # Its own deadlines speak first; the hub's is the net below them.
-    ours.start_timeout = (
-        _QUEUE_SECONDS + settings.ecs.capacity_timeout + settings.limits.start_timeout + 60
-    )
+    start = start_deadline(settings, runtime)
+    # A start has two spans of that length: to report in, and to answer.
+    ours.start_timeout = _QUEUE_SECONDS + settings.ecs.capacity_timeout + 2 * start + 60
     ours.poll_interval = 30
+
+
+def start_deadline(settings: Settings, runtime: Runtime) -> int:
+    """Return the seconds a container may take to report in once there is a machine for it."""
+    limits = settings.limits
+    given = "start_timeout" in limits.model_fields_set
+    pulls = settings.spawner == "ecs" and not runtime.emulator
+    return limits.start_timeout + (_PULL_SECONDS if pulls and not given else 0)
 
 
 def ecs_settings(settings: Settings, runtime: Runtime) -> EcsSettings:

@@ -199,7 +199,9 @@ class Limits(Section):
         0, ge=0, description="Servers running at once, all users; 0 means no limit."
     )
     start_timeout: Span = Field(
-        120, ge=10, description="Longest wait for a container to report in."
+        120,
+        ge=10,
+        description="Longest wait for a container to report in. With spawner `ecs` the default is 10m: a new machine pulls the image first.",
     )
     http_timeout: Span = Field(60, ge=5, description="Longest wait for its web server to answer.")
     pids: int = Field(

@@ -295,10 +295,20 @@ def test_the_hubs_own_limit_is_beyond_queue_machine_and_start(runtime: Runtime) 
     c = build(runtime, merged(limits={"start_timeout": "2m"}, ecs={"capacity_timeout": "30m"}))
     assert c.JupyterHub.spawner_class == "workroom_spawner.ecs.EcsSpawner"
     assert c.EcsSpawner.start_deadline == 120
-    assert c.EcsSpawner.start_timeout >= 1800 + 120 + 1000
+    assert c.EcsSpawner.start_timeout >= 1800 + 2 * 120 + 1000
     assert c.EcsSpawner.poll_interval == 30
     assert c.EcsSpawner.environment == build(runtime, {}).LocalSpawner.environment
     assert "LocalSpawner" not in c
+
+
+def test_a_new_machine_may_pull_the_image_unless_the_settings_say_how_long(
+    runtime: Runtime, emulated: Runtime
+) -> None:
+    assert build(runtime, LEAST).EcsSpawner.start_deadline == 600
+    given = merged(limits={"start_timeout": "2m"})
+    assert build(runtime, given).EcsSpawner.start_deadline == 120
+    assert build(emulated, {}).EcsSpawner.start_deadline == 120
+    assert build(runtime, {}).LocalSpawner.start_deadline == 120
 
 
 @pytest.mark.parametrize(
