@@ -14,7 +14,7 @@ from jupyterhub.spawner import Spawner
 from jupyterhub.utils import maybe_future
 from traitlets import Bytes
 
-from workroom_spawner import metrics, task_errors
+from workroom_spawner import metrics, second_chance, task_errors
 from workroom_spawner.arrival import Arrival
 from workroom_spawner.aws_errors import AwsProblem
 from workroom_spawner.buckets import Priority
@@ -198,6 +198,14 @@ class EcsSpawner(TaskMemory, Spawner):  # type: ignore[misc]
     def _revoke_code(self) -> None:
         if self._ticket:
             START_CODES.revoke(self._ticket)
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Take up what `get_state` of an earlier hub process said."""
+        super().load_state(state)
+        start = state.get("start", {})
+        if start.get("redeemed") and not self._left_stopping:
+            code = derived_code(self.start_code_key, start["client_token"])
+            self._ticket = second_chance.issue(self, code)
 
     def expect_code(self) -> None:
         """Have the container of a start that an earlier hub left wait for `start`."""

@@ -36,6 +36,7 @@ STARTING = {
     "provisioning": "the task is known and waits for a machine",
     "pulling": "its image is being pulled",
     "booting": "its container runs and has no environment yet",
+    "answering": "that its container has its environment is saved, and not yet true",
     "swapped": "its container has its environment, its server does not answer",
     "ready": "its server answers, the hub has not written so",
 }
@@ -90,7 +91,7 @@ def story(fake: FakeAwsProcess, tmp_path_factory: pytest.TempPathFactory) -> Ite
     """Kill a hub with somebody at every step, go on with the next, and wait until it is done."""
     home = tmp_path_factory.mktemp("hub")
     hub = EcsHubProcess(home, fake)
-    hub.hold(started=["ready"], stopped=["stopped"], cleared=["cleared"])
+    hub.hold(redeemed=["answering"], started=["ready"], stopped=["stopped"], cleared=["cleared"])
     with hub:
         story = Story(hub, fake)
         _until_everybody_is_there(story)
@@ -139,10 +140,10 @@ def _all_are_at_their_step(story: Story) -> None:
     for user in STUCK["PROVISIONING"]:
         server = "lab" if user == "named" else ""
         eventually(f"{user} has an ARN", lambda u=user, s=server: _start(story, u, s).get("arn"))
-    for user in ("sent", "pulling", "booting", "swapped", "ready"):
+    for user in ("sent", "pulling", "booting", "answering", "swapped", "ready"):
         eventually(f"{user} has a task", lambda user=user: fake.tasks(user))
     eventually("sending is checkpointed", lambda: _start(story, "sending"))
-    for user in ("swapped", "ready"):
+    for user in ("answering", "swapped", "ready"):
         eventually(f"{user} has reported in", lambda user=user: _start(story, user).get("redeemed"))
     for user in STOPPING:
         status, _ = hub.api("DELETE", path(user))
@@ -286,9 +287,10 @@ def test_only_our_orphans_are_stopped(story: Story) -> None:
 
 def test_the_log_tells_of_each_in_one_line(story: Story) -> None:
     for user in CHECKPOINTED:
-        if user not in ("swapped", "ready"):
+        if user not in ("answering", "swapped", "ready"):
             line = f"{user}: its start goes on where an earlier hub left it"
             assert story.log.count(line) == 1
+    assert story.log.count("answering: its container asks once more") == 1
     for user in STOPPING:
         assert story.log.count(f"{user}: was being stopped; its task is stopped now") == 1
     assert "Traceback" not in story.log

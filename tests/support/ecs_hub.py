@@ -29,7 +29,7 @@ from workroom_spawner.ecs import EcsSpawner
 
 INSTALLATION = "1" * 32
 HOLDS: dict[str, list[str]] = json.loads(os.environ.get("HUB_HOLDS", "{}"))
-"""Users by line: `started`, `stopped`, `cleared` (for ever), `resume` (for some seconds)."""
+"""Users by line: `redeemed`, `started`, `stopped`, `cleared`; `resume` for some seconds only."""
 RESUME_LATER = 3.0
 
 
@@ -46,6 +46,11 @@ class HeldEcsSpawner(EcsSpawner):
         address = await super().start()
         await _held("started", self.user.name)
         return address
+
+    async def _redeemed(self, ssh_host_key: str | None) -> None:
+        """It is written that the container has its environment, which it never gets."""
+        await super()._redeemed(ssh_host_key)
+        await _held("redeemed", self.user.name)
 
     async def stop(self, now: bool = False) -> None:
         """The task is stopped, and nothing is written."""
