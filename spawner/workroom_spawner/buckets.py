@@ -24,6 +24,9 @@ class Priority(IntEnum):
 
     STOP = 0
     """Ends what costs money."""
+    FINISH = 0
+    """The same place in line, for the last call of what was begun: a thousand who begin at once
+    must not all have begun before the first of them is done."""
     LIVE = 1
     """Somebody is waiting for it."""
     BACKGROUND = 2

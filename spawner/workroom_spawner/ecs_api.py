@@ -257,7 +257,9 @@ class EcsApi:
         pause = 0.5
         deadline = asyncio.get_running_loop().time() + _AVAILABLE_WITHIN
         while asyncio.get_running_loop().time() < deadline:
-            answer = await self._caller.ask(_ACCESS_POINTS, {"AccessPointId": id}, as_it_is)
+            answer = await self._caller.ask(
+                _ACCESS_POINTS, {"AccessPointId": id}, as_it_is, priority=Priority.FINISH
+            )
             state = next((p.get("LifeCycleState") for p in answer["AccessPoints"]), "missing")
             if state == "available":
                 return

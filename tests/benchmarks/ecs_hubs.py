@@ -29,6 +29,7 @@ from typing import Any
 
 import hubs
 import requests
+import urllib3
 
 from workroom_hub import configure, configure_ecs
 from workroom_hub.runtime import Runtime
@@ -41,6 +42,7 @@ ROOT = FOLDER.parents[1]
 OPTIONS = {"profile": "bench", "image": "notebook"}
 INSTALLATION = "b" * 32
 _PAGES = {"Accept": "application/jupyterhub-pagination+json"}
+urllib3.disable_warnings()  # the fake signs its own certificate
 _SESSION = requests.Session()
 _SESSION.trust_env = False
 
@@ -51,6 +53,7 @@ class Cloud:
 
     url: str
     web_port: int
+    certificate: str
     process: subprocess.Popen[str]
 
     def state(self) -> dict[str, Any]:
@@ -90,7 +93,7 @@ def fake_cloud(*options: str, web: bool = True, tls: bool = False) -> Iterator[C
         if not line:
             raise RuntimeError("the fake AWS account did not start; its error is above")
         where = json.loads(line)
-        yield Cloud(where["url"], where["web_port"] or 0, process)
+        yield Cloud(where["url"], where["web_port"] or 0, where["certificate"] or "", process)
     finally:
         _end(process)
 
