@@ -21,6 +21,10 @@ from workroom_spawner.profiles import Catalog, Image, Profile
 TEMPLATES = Path(__file__).parent / "templates"
 CLI_SERVICE = "workroom-cli"
 CULLER_SERVICE = "idle-culler"
+_NOT_LOOKED_INTO = (
+    "The hub cannot look into this image. If RStudio is in it, your platform engineer says so with "
+    "'rstudio' at the image in workroom.yaml."
+)
 
 
 def build(settings: Settings, runtime: Runtime, c: Config) -> Config:
@@ -103,8 +107,8 @@ def catalog(settings: Settings, runtime: Runtime) -> Catalog:
                 image.ref,
                 image.title,
                 image.description,
-                facts.rstudio if facts else None,
-                facts.rstudio_note if facts else "",
+                facts.rstudio if facts else image.rstudio or None,
+                facts.rstudio_note if facts else "" if image.rstudio else _NOT_LOOKED_INTO,
             )
         )
     everything = tuple(image.name for image in images)

@@ -128,6 +128,11 @@ class Image(Section):
     )
     title: str = Field(min_length=1, max_length=60, description="What the card says.")
     description: str = Field("", max_length=200, description="One line below the title.")
+    rstudio: str = Field(
+        "",
+        max_length=40,
+        description="Version of RStudio Server in it, for images that the hub cannot look into (`spawner: ecs`).",
+    )
     _check_ref = field_validator("ref")(checks.image_reference)
 
 

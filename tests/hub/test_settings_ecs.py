@@ -291,11 +291,23 @@ def test_the_hub_listens_where_it_is_told_and_tasks_are_told_its_url(runtime: Ru
     assert c.EcsSpawner.start_url == "http://hub.internal:9000/hub/api/workroom/start"
 
 
+def test_what_the_hub_cannot_see_in_an_image_the_settings_say(runtime: Runtime) -> None:
+    cards = [
+        {"name": "with", "ref": "r/with:1", "title": "With", "rstudio": "2025.09.1"},
+        {"name": "unknown", "ref": "r/unknown:1", "title": "Unknown"},
+    ]
+    known, unknown = build(runtime, merged(images=cards)).EcsSpawner.catalog.images
+    assert (known.rstudio, known.rstudio_note) == ("2025.09.1", "")
+    assert unknown.rstudio is None
+    assert "cannot look into this image" in unknown.rstudio_note
+
+
 def test_the_hubs_own_limit_is_beyond_queue_machine_and_start(runtime: Runtime) -> None:
     c = build(runtime, merged(limits={"start_timeout": "2m"}, ecs={"capacity_timeout": "30m"}))
     assert c.JupyterHub.spawner_class == "workroom_spawner.ecs.EcsSpawner"
     assert c.EcsSpawner.start_deadline == 120
-    assert c.EcsSpawner.start_timeout >= 1800 + 2 * 120 + 1000
+    # 10,000 people for the first time, one a second: nobody may be thrown out of the line.
+    assert c.EcsSpawner.start_timeout >= 1800 + 2 * 120 + 10_000
     assert c.EcsSpawner.poll_interval == 30
     assert c.EcsSpawner.environment == build(runtime, {}).LocalSpawner.environment
     assert "LocalSpawner" not in c
