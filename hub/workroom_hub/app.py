@@ -16,11 +16,10 @@ from jupyterhub import orm
 from jupyterhub.app import JupyterHub
 from jupyterhub.proxy import ConfigurableHTTPProxy
 from jupyterhub.user import User
-from jupyterhub.utils import AnyTimeoutError
 from tornado.ioloop import PeriodicCallback
 from tornado.web import StaticFileHandler
 
-from workroom_hub import accounts, start_handler
+from workroom_hub import accounts, adoption, start_handler
 from workroom_hub.keepers import ContainerKeeper, Keeper, TaskKeeper
 from workroom_spawner import database
 
@@ -32,26 +31,6 @@ _COLLECT = (20_000, 20, 50)
 _BACKLOG = 4096
 """Connections that may wait to be taken up; the kernel cuts it to its own limit."""
 STATIC = Path(__file__).parent / "static"
-
-
-_wait_up = User._wait_up
-
-
-async def _keep_unreachable(self: Any, spawner: Any) -> Any:
-    """Wait for a server that is being started; a server found running at start-up is kept.
-
-    JupyterHub 6.1.1 stops a server that does not answer within `http_timeout` while the hub
-    starts, even if its spawner says it runs. A busy machine must not cost people their work.
-    """
-    if not spawner._check_pending:
-        return await _wait_up(self, spawner)
-    try:
-        return await spawner.server.wait_up(http=True, timeout=5, extra_path="api")
-    except AnyTimeoutError:
-        self.log.warning("%s runs but does not answer yet; kept", spawner._log_name)
-        return spawner
-    finally:
-        spawner._waiting_for_response = False
 
 
 class PatientProxy(ConfigurableHTTPProxy):  # type: ignore[misc]
@@ -97,11 +76,15 @@ class WorkroomHub(JupyterHub):  # type: ignore[misc]
 
     async def init_spawners(self) -> Any:
         """Adopt running servers, reachable or not."""
-        User._wait_up = _keep_unreachable
+        User._wait_up = adoption.keep_unreachable
         ecs = str(self.config.JupyterHub.spawner_class).endswith("EcsSpawner")
         self.keeper: Keeper = TaskKeeper(self) if ecs else ContainerKeeper(self)
         self.keeper.before_spawners()
-        return await super().init_spawners()
+        # As long as this list lives, all these users are in memory.
+        users = adoption.users_with_servers(self.db)
+        count = await super().init_spawners()
+        del users
+        return count
 
     async def start(self) -> None:
         """Start, clear away what an earlier hub left half-made, and look again now and then."""
@@ -110,6 +93,8 @@ class WorkroomHub(JupyterHub):  # type: ignore[misc]
         self._writer = asyncio.create_task(self._write_to_disk())
         await self.keeper.begin()
         await self._sweep()
+        found = [s for user in self.users.values() for s in user.spawners.values() if s.active]
+        self._roll = asyncio.create_task(adoption.Roll(found).call())
         self._sweeper = PeriodicCallback(self._sweep, _SWEEP_SECONDS * 1000)
         self._sweeper.start()
 
@@ -148,8 +133,9 @@ class WorkroomHub(JupyterHub):  # type: ignore[misc]
         """End what goes on beside the spawners."""
         if keeper := getattr(self, "keeper", None):
             await keeper.close()
-        if writer := getattr(self, "_writer", None):
-            writer.cancel()
+        for beside in ("_writer", "_roll"):
+            if task := getattr(self, beside, None):
+                task.cancel()
         await super().cleanup()
 
 

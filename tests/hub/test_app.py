@@ -11,46 +11,8 @@ import pytest
 from jupyterhub.user import User
 from traitlets.config import Config
 
-from workroom_hub import app, keepers
+from workroom_hub import keepers
 from workroom_hub.app import PatientProxy, WorkroomHub
-
-
-class Log:
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-
-    def warning(self, text: str, *values: object) -> None:
-        self.lines.append(text % values)
-
-
-class Unreachable:
-    """A server that runs but does not answer."""
-
-    async def wait_up(self, **_: Any) -> Any:
-        raise TimeoutError("no answer")
-
-
-def spawner(**traits: Any) -> Any:
-    return SimpleNamespace(
-        server=Unreachable(), _log_name="ada", _waiting_for_response=True, **traits
-    )
-
-
-async def test_a_starting_hub_keeps_a_server_that_does_not_answer() -> None:
-    log = Log()
-    kept = await app._keep_unreachable(SimpleNamespace(log=log), found := spawner(_check_pending=1))
-    assert kept is found
-    assert log.lines == ["ada runs but does not answer yet; kept"]
-    assert found._waiting_for_response is False
-
-
-async def test_a_server_being_started_must_answer(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def original(user: Any, of: Any) -> None:
-        raise TimeoutError("gave up")
-
-    monkeypatch.setattr(app, "_wait_up", original)
-    with pytest.raises(TimeoutError, match="gave up"):
-        await app._keep_unreachable(SimpleNamespace(log=Log()), spawner(_check_pending=False))
 
 
 def test_jupyterhub_still_has_what_we_replace() -> None:
