@@ -333,9 +333,7 @@ class EcsSpawner(TaskMemory, Spawner):  # type: ignore[misc]
         A StopTask that AWS does not take is repeated by the reconciler until it is done.
         """
         if not self.end_reason:
-            # JupyterHub cancels a start before it stops the server.
-            starting = self._start or self.start_under_way()
-            self.end_reason = "cancelled" if starting else self._stop_reason()
+            self.end_reason = "cancelled" if self.start_under_way() else self._stop_reason()
         self._stopping = self.end_reason
         try:
             # Or the next hub process would take it for a server that runs, or go on starting it.
@@ -366,8 +364,6 @@ class EcsSpawner(TaskMemory, Spawner):  # type: ignore[misc]
         if self._start or self._resumable or self._stopping:
             await self._settle()
         self._start = self._resumable = None
-        if not self.task_arn and not self.end_reason:
-            self.end_reason = "cancelled"  # before there was anything to stop
         self.platform.servers.pop(self.server_id, None)
         if self.task_arn:
             self.platform.watcher.forget(self.task_arn)

@@ -144,6 +144,10 @@ class WorkroomServer(_Mixed):  # type: ignore[misc]
         self.started_at = _now()
         try:
             await self.bring_up(progress)
+        except asyncio.CancelledError:
+            if self.started_at and not self.end_reason:
+                self.end_reason = "cancelled"
+            raise
         except Exception as error:
             problem = self.explain(error)
             progress.fail(problem.message)

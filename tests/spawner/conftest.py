@@ -56,7 +56,9 @@ def make_spawner(
         row = orm.Spawner(name=server, user=owner)
         db.add(row)
         db.commit()
-        person = SimpleNamespace(name=user, groups=owner.groups, url=f"/user/{user}", id=owner.id)
+        person = SimpleNamespace(
+            name=user, groups=owner.groups, url=f"/user/{user}", id=owner.id, db=db
+        )
         # What the hub sets before it calls start().
         monkeypatch.setattr(LocalSpawner, "server", SimpleNamespace(base_url=f"/user/{user}/"))
         return LocalSpawner(

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field, replace
-from types import SimpleNamespace
 from typing import Any
 
 from jupyterhub import orm
-from sqlalchemy import inspect, text
 from sqlalchemy.orm import Session
 
 from tests.fakes.aws import FakeAws, FakeContainers, Pace
+from tests.spawner import hub_double
 from tests.spawner.ecs_wire import Requests, Wire
+from tests.spawner.hub_double import TOKEN, HubDouble, swap, until
 from workroom_spawner import metrics
 from workroom_spawner.ecs import EcsSpawner
 from workroom_spawner.ecs_api import EcsApi
@@ -22,9 +22,12 @@ from workroom_spawner.ecs_settings import CapacityProvider, EcsHomes, EcsSetting
 from workroom_spawner.platform import EcsPlatform
 from workroom_spawner.profiles import Catalog
 from workroom_spawner.progress import Progress
-from workroom_spawner.startcode import START_CODES, NotYet, Refused
+from workroom_spawner.startcode import START_CODES
 from workroom_spawner.task_view import TaskView
 
+__all__ = ["ECS", "TOKEN", "Beginning", "Opens", "World", "swap", "until", "world_of"]
+
+Beginning = hub_double.Beginning[EcsSpawner]
 ECS = EcsSettings(
     region="eu-west-1",
     cluster="data-science",
@@ -37,7 +40,6 @@ ECS = EcsSettings(
     homes=EcsHomes("efs", "fs-0123456789abcdef0"),
     logs=TaskLogs("servers"),
 )
-TOKEN = "secret-token"
 
 
 class HttpServers:
@@ -77,7 +79,7 @@ class WorldSpawner(EcsSpawner):
 
 
 @dataclass
-class World:
+class World(HubDouble[EcsSpawner]):
     """One hub process with its spawners, on one account.
 
     `restarted()` is the next hub process on the same database and account.
@@ -108,15 +110,9 @@ class World:
 
     def spawner(self, user: str = "ada", server: str = "", **options: str) -> EcsSpawner:
         """Return a server's spawner as the hub makes it, with the state in the database."""
-        owner = orm.User.find(self.db, user) or orm.User(name=user)
-        self.db.add(owner)
-        row = owner.orm_spawners.get(server) or orm.Spawner(name=server, user=owner)
-        self.db.add(row)
-        self.db.commit()
+        person, row = self.row(user, server)
         spawner = WorldSpawner(
-            user=SimpleNamespace(
-                name=user, groups=owner.groups, url=f"/user/{user}", id=owner.id, db=self.db
-            ),
+            user=person,
             orm_spawner=row,
             db=self.db,
             hub=orm.Server(),
@@ -134,39 +130,6 @@ class World:
         self.spawners[user, server] = spawner
         return spawner
 
-    async def start(self, user: str = "ada", server: str = "", **options: str) -> EcsSpawner:
-        """Start a server as the hub does; after it its state is in the database."""
-        spawner = self.spawner(user, server, **options)
-        await self.go(spawner)
-        return spawner
-
-    async def go(self, spawner: EcsSpawner) -> None:
-        """Start with a spawner that is there."""
-        spawner.clear_state()
-        try:
-            await spawner.start()
-        except Exception:
-            await self.stop(spawner)
-            raise
-        spawner.orm_spawner.state = spawner.get_state()
-        self.db.commit()
-
-    def begin(self, user: str = "ada", server: str = "", **options: str) -> Beginning:
-        """Begin to start a server; await the result, or have it cancelled."""
-        spawner = self.spawner(user, server, **options)
-        return Beginning(self, spawner, asyncio.ensure_future(self.go(spawner)))
-
-    async def stop(self, spawner: EcsSpawner) -> None:
-        """Stop as the hub does."""
-        spawner._stop_pending = True
-        if await spawner.poll() is None:
-            await spawner.stop()
-        await spawner.run_post_stop_hook()
-        spawner.clear_state()
-        spawner.orm_spawner.state = spawner.get_state()
-        self.db.commit()
-        spawner._stop_pending = False
-
     async def restarted(self) -> World:
         """Kill this hub process: nothing of it is told anything; return the next one."""
         await self.platform.close()
@@ -183,52 +146,6 @@ class World:
         """Return the tasks that nobody has told to stop."""
         self.fake.advance()
         return [t for t in self.fake.tasks.values() if t.desired == "RUNNING"]
-
-    def usage(self) -> list[Any]:
-        """Return the rows of the usage table, oldest first."""
-        if not inspect(self.db.connection()).has_table("usage"):
-            return []
-        return list(self.db.execute(text('select * from "usage" order by id')))
-
-    def state(self, user: str = "ada", server: str = "") -> dict[str, Any]:
-        """Return what the hub's table has of a server."""
-        row = orm.User.find(self.db, user).orm_spawners[server]
-        self.db.expire(row)
-        return row.state or {}
-
-
-@dataclass
-class Beginning:
-    """A start under way."""
-
-    world: World
-    spawner: EcsSpawner
-    running: asyncio.Future[None]
-
-    @property
-    def says(self) -> str:
-        """The sentence its owner reads now."""
-        return str(self.spawner.begin_progress().event()["message"])
-
-    @property
-    def stage(self) -> str:
-        """The stage under way."""
-        return str(self.spawner.begin_progress().event()["stage"])
-
-    async def cancel(self) -> None:
-        """Do what JupyterHub does when a user cancels: end the waiting, then stop the server."""
-        self.running.cancel()
-        await asyncio.sleep(1)
-        await self.world.stop(self.spawner)
-        with suppress(asyncio.CancelledError):
-            await self.running
-
-
-async def until(condition: Callable[[], Any], within: float = 60.0) -> None:
-    """Wait in steps of a tenth of a second until `condition` holds."""
-    async with asyncio.timeout(within):
-        while not condition():
-            await asyncio.sleep(0.1)
 
 
 @asynccontextmanager
@@ -257,25 +174,6 @@ async def world_of(
     finally:
         START_CODES._clock = real
         START_CODES._guesses.clear()
-
-
-async def swap(code: str, address: str) -> object:
-    """Swap a start code as a container does: again, for five minutes, until the hub has an answer.
-
-    Raises:
-        Refused: The hub does not accept the code.
-        TimeoutError: The hub had no answer; the container exits.
-    """
-    for _ in range(300):
-        try:
-            return await START_CODES.redeem(code, address, "ssh-ed25519 AAAA")
-        except NotYet:
-            await asyncio.sleep(1)
-        except Refused:
-            raise
-        except Exception:  # the hub answered 500
-            await asyncio.sleep(1)
-    raise TimeoutError("the hub did not say in 300 s")
 
 
 Opens = Callable[..., AbstractAsyncContextManager[World]]
