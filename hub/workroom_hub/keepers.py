@@ -208,7 +208,10 @@ class TaskKeeper:
 
 
 def _with_server() -> Select[tuple[orm.Spawner]]:
-    return select(orm.Spawner).where(orm.Spawner.server_id.is_not(None))
+    """Return the servers of the hub's table, but for the thousands that had started well."""
+    state = literal_column("spawners.state", Text)
+    unsettled = or_(state.is_(None), state.like('%"start"%'), state.not_like('%"task_arn"%'))
+    return select(orm.Spawner).where(orm.Spawner.server_id.is_not(None), unsettled)
 
 
 def _remembered_without_server() -> Select[tuple[orm.Spawner]]:
