@@ -140,6 +140,14 @@ def eventually(what: str, holds: Callable[[], Any], seconds: float = 20.0) -> No
         time.sleep(0.1)
 
 
+def settled(conditions: list[Callable[[], Any]], seconds: float = 30.0) -> None:
+    """Wait until all of these have held once, or the time is over."""
+    deadline = time.monotonic() + seconds
+    while conditions and time.monotonic() < deadline:
+        conditions = [holds for holds in conditions if not holds()]
+        time.sleep(0.1)
+
+
 def of_somebody_else(started_by: str, installation: str = INSTALLATION) -> dict[str, Any]:
     """Return a RunTask request of the same cluster."""
     return {
