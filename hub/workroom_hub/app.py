@@ -19,7 +19,7 @@ from jupyterhub.user import User
 from tornado.ioloop import PeriodicCallback
 from tornado.web import StaticFileHandler
 
-from workroom_hub import accounts, adoption, start_handler
+from workroom_hub import accounts, adoption, start_handler, turnstile
 from workroom_hub.keepers import ContainerKeeper, Keeper, TaskKeeper
 from workroom_spawner import database
 
@@ -77,13 +77,22 @@ class WorkroomHub(JupyterHub):  # type: ignore[misc]
     async def init_spawners(self) -> Any:
         """Adopt running servers, reachable or not."""
         User._wait_up = adoption.keep_unreachable
+        turnstile.install()
         ecs = str(self.config.JupyterHub.spawner_class).endswith("EcsSpawner")
         self.keeper: Keeper = TaskKeeper(self) if ecs else ContainerKeeper(self)
         self.keeper.before_spawners()
-        # As long as this list lives, all these users are in memory.
-        users = adoption.users_with_servers(self.db)
-        count = await super().init_spawners()
-        del users
+        # Thousands of servers are made here, none of which is garbage.
+        gc.disable()
+        try:
+            # As long as this list lives, all these users are in memory.
+            users = adoption.users_with_servers(self.db)
+            count = await super().init_spawners()
+            del users
+        finally:
+            gc.enable()
+        # What is there now stays; to look through all of it again and again takes up to seconds.
+        gc.collect()
+        gc.freeze()
         return count
 
     async def start(self) -> None:
@@ -103,9 +112,6 @@ class WorkroomHub(JupyterHub):  # type: ignore[misc]
         for listening in self.http_server._sockets.values():
             # Tornado's 128 are soon full, and the kernel then turns people away.
             listening.listen(_BACKLOG)
-        # What is there now stays; to look through all of it again and again takes up to seconds.
-        gc.collect()
-        gc.freeze()
         gc.set_threshold(*_COLLECT)
 
     async def _write_to_disk(self) -> None:

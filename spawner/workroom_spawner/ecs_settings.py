@@ -121,6 +121,10 @@ class EcsSettings:
     endpoint_url: str = ""
     quotas: Quotas = Quotas()
 
+    def __deepcopy__(self, memo: object) -> EcsSettings:
+        """Return itself: it never changes, and traitlets copies it for every server."""
+        return self
+
     @property
     def started_by(self) -> str:
         """What RunTask's `startedBy` says of our tasks (at most 128 characters)."""

@@ -71,6 +71,10 @@ class Catalog:
     memory: int
     default: str
 
+    def __deepcopy__(self, memo: object) -> Catalog:
+        """Return itself: it never changes, and traitlets copies it for every server."""
+        return self
+
     def offered_to(self, groups: Iterable[str]) -> list[Profile]:
         """Return the profiles a member of `groups` may use, in the order of the settings."""
         member = set(groups)
