@@ -98,6 +98,10 @@ async def test_the_code_of_a_cancelled_start_is_good_for_nothing(a_world: Opens)
         beginning = world.begin()
         await until(lambda: world.tasks("RUNNING"))
         [task] = world.tasks()
+        beginning.running.cancel()
+        await asyncio.sleep(0.1)  # before JupyterHub gets to stop the server
+        with pytest.raises(Refused, match="expired"):
+            await START_CODES.redeem(code_of(task), task.address)
         await beginning.cancel()
         with pytest.raises(Refused):
             await START_CODES.redeem(code_of(task), task.address)

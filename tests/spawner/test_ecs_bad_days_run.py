@@ -228,7 +228,7 @@ async def test_capacity_that_never_comes(a_world: Opens) -> None:
         world.fake.pace.capacity_seconds = 1e6
         began = asyncio.get_running_loop().time()
         with pytest.raises(NoCapacity, match=r"within 30 minutes.*smaller profile") as raised:
-            await world.start()
+            await asyncio.wait_for(world.start(), 4000)
         assert 1800 <= asyncio.get_running_loop().time() - began < 1830
         await asyncio.sleep(5)
         assert world.living() == []
@@ -240,7 +240,8 @@ async def test_waiting_for_a_machine_does_not_count_towards_the_start_time_out(
     a_world: Opens,
 ) -> None:
     """Ten minutes for a machine, 120 s to start: the latter begin when the machine is there."""
-    async with a_world(scaling=ManagedScaling(machine_seconds=600)) as world:
+    scaling = ManagedScaling(machine_seconds=600)
+    async with a_world(scaling=scaling, boot_seconds=60) as world:
         server = await world.start()
         assert await server.poll() is None
 
@@ -261,12 +262,18 @@ async def test_many_at_once_meet_a_full_quota(a_world: Opens) -> None:
             (before(each), each.spawner.user.name) for each in beginnings if inside(each)
         )
         assert [place for place, _ in waiting] == list(range(100))
+        late = world.begin("who comes later")
         await asyncio.sleep(60)
+        assert before(late) == 100
+        names = {
+            request["clientToken"]: request["tags"] for request in world.requests.of("RunTask")
+        }
+        assert "who comes later" not in str(names), "she asked AWS out of turn"
         assert len(tokens(world)) - asked <= 15
-        await asyncio.gather(*(each.running for each in beginnings))
-        assert len(world.living()) == 150
+        await asyncio.gather(*(each.running for each in [*beginnings, late]))
+        assert len(world.living()) == 151
         got_in = [task.tags["workroom:user"] for task in world.tasks()[50:]]
-        assert got_in == [user for _, user in waiting]
+        assert got_in == [*(user for _, user in waiting), "who comes later"]
 
 
 def inside(beginning: Beginning) -> bool:

@@ -161,6 +161,7 @@ async def test_cancelled_while_runtask_is_under_way(a_world: Opens, there: float
     """The task is there a moment later, and unknown to StopTask at first: it is stopped soon."""
     async with a_world(pace=Pace(visible_after=3.0)) as world:
         await world.stop(await world.start())
+        world.containers.boot_seconds = 1000  # or its code would be refused, and it would exit
         world.fake.reset_counters()
         beginning = world.begin()
         world.wire.there, world.wire.back = there, 4.0 - there
@@ -172,6 +173,7 @@ async def test_cancelled_while_runtask_is_under_way(a_world: Opens, there: float
         assert world.fake.calls["RunTask"] == 1
         await until(lambda: not world.living(), SOON)
         assert world.usage()[-1].reason == "cancelled"
+        world.containers.boot_seconds = 0
         await assert_over(world)
 
 
@@ -187,7 +189,7 @@ async def test_cancelled_before_aws_shows_the_task(a_world: Opens) -> None:
 
 async def test_cancelled_when_runtask_s_answer_was_lost(a_world: Opens) -> None:
     """Nobody knows the task; its tags tell, and the grace period ends it."""
-    async with a_world() as world:
+    async with a_world(boot_seconds=10_000) as world:
         world.platform.start()
         world.fake.suffer(bad_days.RunTaskTimesOutAfterStarting(1))
         beginning = world.begin()
