@@ -25,9 +25,15 @@ pytestmark = pytest.mark.looptime
 
 
 def another(task: Task, **fields: Any) -> dict[str, Any]:
-    """Return a request like the one of `task`, for a container that swaps no code."""
+    """Return a request like the one of `task`, for a container that swaps no code.
+
+    Args:
+        fields: What is different: fields of the request, or tags.
+    """
     same = {name: value for name, value in task.request.items() if name != "overrides"}
-    return {**same, "clientToken": "another", **fields}
+    tags = {**task.tags, **{n: v for n, v in fields.items() if n in task.tags}}
+    same["tags"] = [{"key": key, "value": value} for key, value in tags.items()]
+    return {**same, "clientToken": "another", **{n: fields[n] for n in fields if n not in tags}}
 
 
 # -- two hubs share a cluster ---------------------------------------------------------
@@ -63,9 +69,9 @@ async def test_two_installations_leave_each_other_alone(a_world: Opens) -> None:
         {"startedBy": "somebody/else"},
         {"startedBy": ECS.started_by + "x"},
         {"tags": []},
-        {"tags": [{"key": "workroom:installation", "value": "2" * 32}]},
+        {"workroom:installation": "2" * 32},
     ],
-    ids=["same tags, other startedBy", "longer startedBy", "no tags", "other installation"],
+    ids=["same tags, other startedBy", "longer startedBy", "no tags", "tag of another"],
 )
 async def test_a_task_of_somebody_else_is_never_touched(
     a_world: Opens, foreign: dict[str, Any]
