@@ -6,12 +6,9 @@ Knows JupyterHub and no AWS: `platform.py` has what servers share, `ecs_api.py` 
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
-from datetime import UTC, datetime
 from typing import Any, ClassVar
 
 from jupyterhub.spawner import Spawner
-from jupyterhub.utils import maybe_future
 from traitlets import Bytes
 
 from workroom_spawner import metrics, second_chance, task_errors
@@ -22,30 +19,22 @@ from workroom_spawner.errors import SpawnProblem, StartTimeout
 from workroom_spawner.launch import Launch, Start, new_token
 from workroom_spawner.progress import ECS_STAGES, Progress
 from workroom_spawner.startcode import START_CODES, derived_code
-from workroom_spawner.task_memory import TaskMemory
+from workroom_spawner.task_end import TaskEnd
 from workroom_spawner.task_requests import TaskSpec, run_task, task_definition
-from workroom_spawner.task_view import TaskView
 
-_LOG_LINES = 15
 _ADDRESS_LOOKS = 3
-_STOP_WITHIN = 20.0
-"""Seconds a person waits for StopTask; after that the reconciler goes on with it."""
 _PATIENCE = 300
 """Seconds a container keeps asking a hub that does not answer, so that a hub may restart."""
 
 
-class EcsSpawner(TaskMemory, Spawner):  # type: ignore[misc]
-    """Starts, watches and stops ECS tasks; `bring_up` reads as the story of one."""
+class EcsSpawner(TaskEnd, Spawner):  # type: ignore[misc]
+    """Starts ECS tasks; `bring_up` reads as the story of one. Its end is in `task_end.py`."""
 
     stages: ClassVar = ECS_STAGES
 
     start_code_key = Bytes(
         help="Key of at least 32 bytes from which start codes are derived; of this hub only."
     ).tag(config=True)
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        self._launching: tuple[Launch, asyncio.Future[TaskView]] | None = None
-        super().__init__(*args, **kwargs)
 
     # -- start -------------------------------------------------------------------
 
@@ -268,115 +257,3 @@ class EcsSpawner(TaskMemory, Spawner):  # type: ignore[misc]
 
     async def _too_late(self, progress: Progress) -> StartTimeout:
         return StartTimeout(self.start_deadline, progress.stage.title, await self._last_lines())
-
-    async def _raise_if_dead(self) -> None:
-        verdict = self.platform.watcher.verdict(self.task_arn)
-        if verdict.dead:
-            self.log.error("%s ended: %s", self._log_name, task_errors.why_stopped(verdict.view))
-            self.ended_at = _utc(verdict.view.stopped_at if verdict.view else None)
-            raise task_errors.died(verdict.view, self._memory(), await self._last_lines())
-
-    # -- poll ----------------------------------------------------------------------
-
-    async def poll(self) -> int | None:
-        """Tell whether the server lives; never raises, and what is not known counts as alive.
-
-        Returns:
-            None while running, starting or unknown, else its exit code (0 if AWS has none).
-        """
-        try:
-            if self._left_stopping:
-                return 0
-            if not self.task_arn:
-                return None if self._start or self._resumable else 0
-            verdict = self.platform.watcher.verdict(self.task_arn)
-            if not verdict.dead:
-                return None
-            view = verdict.view
-            if self.started_at and not self.end_reason and not self._stop_pending:
-                await self._remember_death(view)
-            return int(view.exit_code or 0) if view else 0
-        except Exception:
-            # Not even a broken log may stop somebody's server.
-            with suppress(Exception):
-                self.log.exception("%s: poll failed; taken as running", self._log_name)
-            return None
-
-    async def _remember_death(self, view: TaskView | None) -> None:
-        reason, _ = task_errors.death(view, self._memory())
-        self.end_reason = f"died: {reason}"  # first, so that two polls at once remember one death
-        self.ended_at = _utc(view.stopped_at if view else None)
-        problem = task_errors.died(view, self._memory(), await self._last_lines())
-        self.remember_failure(problem.message, problem.detail, f"died: {reason}")
-        self.log.error("%s ended: %s", self._log_name, task_errors.why_stopped(view))
-
-    def _memory(self) -> int:
-        return self.choice.profile.memory if self.choice else 0
-
-    async def _last_lines(self) -> str:
-        """Return the last lines the server wrote; "" when they cannot be had."""
-        if not self.task_arn or not self.platform_settings.logs:
-            return ""
-        try:
-            async with asyncio.timeout(5):
-                task_id = self.task_arn.rpartition("/")[2]
-                return "\n".join(await self.platform.api.log_lines(task_id, _LOG_LINES))
-        except Exception as error:
-            self.log.warning("%s: no log lines (%s)", self._log_name, error)
-            return ""
-
-    # -- stop ----------------------------------------------------------------------
-
-    async def stop(self, now: bool = False) -> None:  # noqa: ARG002 -- JupyterHub's signature
-        """Have the task stopped: SIGTERM, then SIGKILL after its stop time-out; never raises.
-
-        A StopTask that AWS does not take is repeated by the reconciler until it is done.
-        """
-        if not self.end_reason:
-            self.end_reason = "cancelled" if self.start_under_way() else self._stop_reason()
-        self._stopping = self.end_reason
-        try:
-            # Or the next hub process would take it for a server that runs, or go on starting it.
-            await self._save()
-        except Exception:
-            self.log.exception("%s: that it is to stop could not be saved", self._log_name)
-        if not self.task_arn:
-            return
-        arn, reason = self.task_arn, f"workroom: {self.end_reason}"
-        try:
-            async with asyncio.timeout(_STOP_WITHIN):
-                known = await self.platform.api.stop_task(arn, reason)
-        except Exception as error:
-            self.log.warning("%s: StopTask goes on in the background (%r)", self._log_name, error)
-            known = False
-        if not known:
-            # Or it is so new that ECS does not know it yet, and would run on.
-            self.platform.reconciler.stop_later(arn, reason)
-
-    async def run_post_stop_hook(self) -> None:
-        """Leave nothing behind: the hub calls this at the end of every stop and failed start."""
-        self.abandon_start()
-        if self._launching:
-            launch, running = self._launching
-            running.add_done_callback(self._stop_late)
-            launch.give_up(running)
-            self._launching = None
-        if self._start or self._resumable or self._stopping:
-            await self._settle()
-        self._start = self._resumable = None
-        self.platform.servers.pop(self.server_id, None)
-        if self.task_arn:
-            self.platform.watcher.forget(self.task_arn)
-        self.record_usage()
-        self.task_arn = ""
-        await maybe_future(super().run_post_stop_hook())
-
-    def _stop_late(self, running: asyncio.Future[TaskView]) -> None:
-        """Stop the task that a cancelled start got after all."""
-        if not running.cancelled() and not running.exception():
-            self.platform.reconciler.stop_later(running.result().arn, "workroom: cancelled")
-
-
-def _utc(moment: datetime | None) -> datetime | None:
-    """Return AWS's time as the hub's tables keep it: UTC without zone."""
-    return moment.astimezone(UTC).replace(tzinfo=None) if moment else None
