@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections import deque
+from bisect import bisect_left
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, fields
 from typing import Any
@@ -69,7 +69,9 @@ class WaitingRoom:
     """
 
     def __init__(self) -> None:
-        self._line: deque[asyncio.Future[None]] = deque()
+        self._arrivals = 0
+        self._line: list[int] = []  # in order of arrival, so a place is found by bisection
+        self._turns: dict[int, asyncio.Future[None]] = {}
 
     @property
     def waiting(self) -> int:
@@ -77,27 +79,29 @@ class WaitingRoom:
         return len(self._line)
 
     async def enter(self, tell: Callable[[int], None]) -> Callable[[], None]:
-        """Wait to be the first; `tell` hears how many are before, at every change.
+        """Wait to be the first; `tell` hears every few seconds how many are before.
 
         Returns:
             What lets the next one be first; must be called.
         """
-        mine = asyncio.get_running_loop().create_future()
+        self._arrivals += 1
+        mine, turn = self._arrivals, asyncio.get_running_loop().create_future()
         self._line.append(mine)
+        self._turns[mine] = turn
         try:
-            while self._line[0] is not mine:
-                tell(self._line.index(mine))
-                await asyncio.wait([mine], timeout=_FULL_PAUSE)
+            while before := bisect_left(self._line, mine):
+                tell(before)
+                await asyncio.wait([turn], timeout=_FULL_PAUSE)
         except BaseException:
             self._leave(mine)
             raise
         return lambda: self._leave(mine)
 
-    def _leave(self, mine: asyncio.Future[None]) -> None:
-        if mine in self._line:
-            self._line.remove(mine)
-        if self._line and not self._line[0].done():
-            self._line[0].set_result(None)
+    def _leave(self, mine: int) -> None:
+        if self._turns.pop(mine, None):
+            del self._line[bisect_left(self._line, mine)]
+        if self._line and not (first := self._turns[self._line[0]]).done():
+            first.set_result(None)
 
 
 _rooms: WeakKeyDictionary[EcsApi, WaitingRoom] = WeakKeyDictionary()
