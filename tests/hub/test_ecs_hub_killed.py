@@ -64,6 +64,7 @@ class Story:
         self.before: dict[str, dict[str, Any]] = {}
         self.after: dict[str, list[dict[str, Any]]] = {}
         self.pending: dict[str, Any] = {}
+        self.progress = ""
         self.log = ""
 
     def kept(self, user: str) -> dict[str, Any]:
@@ -174,6 +175,7 @@ def _after_the_restart(story: Story) -> None:
     assert hub.api("DELETE", "/users/deleted")[0] == 204
     eventually("resumed starts are pending", lambda: hub.server("pulling").get("pending"))
     story.pending = {user: hub.server(user) for user in ("pulling", "provisioning")}
+    story.progress = hub.progress("provisioning")
     fake.turn({"relieve": True, "hold": {"swap": [], "answer": []}})
     # Who does not get there in time fails in a test of her own.
     settled(
@@ -250,6 +252,7 @@ def test_a_start_that_goes_on_is_pending_meanwhile(story: Story) -> None:
         "pulling": "spawn",
         "provisioning": "spawn",
     }
+    assert story.progress == "Finding a machine"
 
 
 def test_a_named_server_goes_on(story: Story) -> None:

@@ -125,6 +125,17 @@ class EcsHubProcess(HubProcess):
         found: dict[str, Any] = model.get("servers", {}).get(server, {})
         return found
 
+    def progress(self, user: str) -> str:
+        """Return our spawner's first sentence on the user's progress page."""
+        request = urllib.request.Request(
+            f"{self.url}api/users/{user}/server/progress",
+            headers={"Authorization": f"token {CLI_TOKEN}"},
+        )
+        with urllib.request.urlopen(request, timeout=10) as events:
+            said = (json.loads(line[5:]) for line in events if line.startswith(b"data:"))
+            next(said)  # the hub's own
+            return str(next(said)["message"])
+
 
 def path(user: str, server: str = "") -> str:
     """Return a server's path in the hub's API."""
