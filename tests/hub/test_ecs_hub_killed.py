@@ -328,14 +328,15 @@ def test_a_storm_survives_two_kills(tmp_path: Path) -> None:
     """Fifty starts at every step at once; the hub that goes on with them is killed, too."""
     users = [f"user-{number}" for number in range(50)]
     with FakeAwsProcess() as fake, EcsHubProcess(tmp_path / "hub", fake) as hub:
-        fake.turn({"pace": {"start_seconds": 3}})
+        fake.turn({"pace": {"start_seconds": 1}, "hold": {"swap": users[::2]}})
         hub.add_users(*users)
         with ThreadPoolExecutor(8) as people:
             list(people.map(hub.click, users))
         eventually("the first have reported in", lambda: fake.turn({})["swapped"] > 5)
         hub.stop()
         tasks = len(fake.tasks())
-        hub.hold(resume=users[::3])  # set aside, and not begun again when that one is killed
+        fake.turn({"hold": {"swap": []}})
+        hub.hold(resume=users[::4])  # set aside, and not begun again when that one is killed
         hub.start(lambda: hub.log.read_text().count("goes on where an earlier hub left it") > 2)
         hub.stop()
         hub.hold()

@@ -101,8 +101,7 @@ class EcsHubProcess(HubProcess):
         """Start the process, and wait until it answers and `until` holds."""
         self.env["HUB_SETTINGS"] = json.dumps(self.settings)
         super().start()
-        while not until():
-            time.sleep(0.01)
+        eventually("the hub is as far as it is to get", until)
 
     def hold(self, **users: list[str]) -> None:
         """Have the next process stop at a line for these users; see `tests.support.ecs_hub`."""
