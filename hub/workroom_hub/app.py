@@ -81,7 +81,7 @@ class WorkroomHub(JupyterHub):  # type: ignore[misc]
         ecs = str(self.config.JupyterHub.spawner_class).endswith("EcsSpawner")
         self.keeper: Keeper = TaskKeeper(self) if ecs else ContainerKeeper(self)
         self.keeper.before_spawners()
-        # Thousands of servers are made here, none of which is garbage.
+        # Thousands of servers are made here, and a handful of garbage.
         gc.disable()
         try:
             # As long as this list lives, all these users are in memory.
@@ -90,8 +90,7 @@ class WorkroomHub(JupyterHub):  # type: ignore[misc]
             del users
         finally:
             gc.enable()
-        # What is there now stays; to look through all of it again and again takes up to seconds.
-        gc.collect()
+        # What is there now stays; to look through all of it takes more than a second each time.
         gc.freeze()
         return count
 
