@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from traitlets.config import Config
 
-from workroom_hub import __version__, auth, configure_ecs, tokens
+from workroom_hub import __version__, auth, configure_ecs, tokens, turnstile
 from workroom_hub.runtime import Runtime
 from workroom_hub.settings import Settings, offered_profiles
 from workroom_hub.static_files import static_version
@@ -175,6 +175,7 @@ def _spawner(settings: Settings, runtime: Runtime, c: Config) -> None:
     spawner.default_url = "/lab"
     # JupyterHub's own default, which else is looked up in the database at every start.
     spawner.server_token_scopes = ["users:activity!user", "access:servers!server"]
+    spawner.pre_spawn_hook = turnstile.through
     spawner.post_stop_hook = tokens.forget_after_stop
     spawner.environment = _activity(settings.idle.stop_after)
 

@@ -69,6 +69,11 @@ class Progress:
         return self._stages[self._active]
 
     @property
+    def waits(self) -> bool:
+        """Whether the request has been accepted, and no more than that."""
+        return len(self._begun) == 1 and not self._failed
+
+    @property
     def elapsed(self) -> float:
         """Seconds since the request."""
         return self._clock() - self._start

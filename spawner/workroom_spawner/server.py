@@ -302,7 +302,9 @@ class WorkroomServer(_Mixed):  # type: ignore[misc]
         self.address = ""
         self.ssh_host_key = None
         self.end_reason = ""
-        self._progress = None
+        if self._progress and not self._progress.waits:
+            # A page may follow a start already that waits for its turn in the hub.
+            self._progress = None
 
 
 async def _answers(address: str, port: int, base_url: str) -> bool:

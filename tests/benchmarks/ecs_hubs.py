@@ -210,10 +210,10 @@ def settings(cloud: Cloud, port: int, **ecs: Any) -> dict[str, Any]:
     }
 
 
-def prepare(cloud: Cloud, users: list[str], port: int = 8420) -> None:
+def prepare(cloud: Cloud, users: list[str], port: int = 8000) -> None:
     """Make homes and task definitions of users, as if they had all been here before.
 
-    Before our hub on the same port is started, which then finds them.
+    Before our hub is started, which then finds them.
     """
     asyncio.run(_prepare(cloud, users, port))
 
@@ -242,13 +242,15 @@ async def _each(users: list[str]) -> AsyncIterator[str]:
 
 
 @contextmanager
-def ours(cloud: Cloud, port: int = 8420, *, probe: bool = False, **ecs: Any) -> Iterator[Hub]:
+def ours(cloud: Cloud, port: int = 0, *, probe: bool = False, **ecs: Any) -> Iterator[Hub]:
     """Run WorkroomHub with EcsSpawner on `cloud`, and its proxy.
 
     Args:
+        port: Of the proxy; 0 lets the system choose.
         probe: Watch its event loop; see `loop_probe`.
         ecs: More of the section `ecs` of `workroom.yaml`.
     """
+    port = port or _free_ports()
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="workroom-bench-")))
         bench = {
@@ -279,7 +281,6 @@ def sleeping(
     rate: float,
     start_seconds: float,
     tuned: bool = True,
-    port: int = 8430,
 ) -> Iterator[Hub]:
     """Run JupyterHub as released, with a spawner that sleeps; its loop is watched.
 
@@ -290,6 +291,7 @@ def sleeping(
         start_seconds: How long a container takes.
         tuned: Give it our hub's database settings and queue of connections.
     """
+    port = _free_ports()
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="workroom-bench-")))
         token, proxy_token = secrets.token_hex(16), secrets.token_hex(16)
@@ -348,6 +350,19 @@ def report(name: str, value: float, unit: str, baseline: float) -> None:
 def _environment() -> dict[str, str]:
     kept = {n: v for n, v in os.environ.items() if not n.lower().endswith("_proxy")}
     return {**kept, "PYTHONPATH": str(ROOT)}
+
+
+def _free_ports() -> int:
+    """Return the first of three ports in a row that nobody uses."""
+    while True:
+        first = 20_000 + secrets.randbelow(10_000)
+        with ExitStack() as stack:
+            try:
+                for port in range(first, first + 3):
+                    stack.enter_context(socket.socket()).bind(("127.0.0.1", port))
+            except OSError:
+                continue
+        return first
 
 
 def _listens(port: int, process: subprocess.Popen[bytes]) -> None:

@@ -95,7 +95,8 @@ def _check(storm: Storm, hub: Hub, cloud: Cloud, users: list[str]) -> None:
 
 def _told(storm: Storm) -> str:
     each = sorted(storm.each.values())
-    return f"all after {storm.seconds:.1f} s (first {each[0]:.1f} s, half {each[len(each) // 2]:.1f} s)"
+    half = each[len(each) // 2]
+    return f"all after {storm.seconds:.1f} s (first {each[0]:.1f} s, half {half:.1f} s)"
 
 
 def _sum(outcome: Outcome) -> str:
