@@ -191,9 +191,12 @@ class EcsSpawner(TaskEnd, Spawner):  # type: ignore[misc]
     def load_state(self, state: dict[str, Any]) -> None:
         """Take up what `get_state` of an earlier hub process said."""
         super().load_state(state)
-        start = state.get("start", {})
-        if start.get("redeemed") and not self._left_stopping:
-            code = derived_code(self.start_code_key, start["client_token"])
+        if "start" not in state:
+            return
+        code = derived_code(self.start_code_key, state["start"]["client_token"])
+        if self._left_stopping:
+            START_CODES.expect(code, _PATIENCE)  # it may ask until it is stopped; no alarm
+        elif state["start"].get("redeemed"):
             self._ticket = second_chance.issue(self, code)
 
     def expect_code(self) -> None:

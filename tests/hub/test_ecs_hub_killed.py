@@ -64,7 +64,6 @@ class Story:
         self.before: dict[str, dict[str, Any]] = {}
         self.after: dict[str, list[dict[str, Any]]] = {}
         self.pending: dict[str, Any] = {}
-        self.progress = ""
         self.log = ""
 
     def kept(self, user: str) -> dict[str, Any]:
@@ -155,6 +154,7 @@ def _all_are_at_their_step(story: Story) -> None:
         eventually(
             f"{user} is stopped", lambda user=user: fake.tasks(user)[0]["desired"] == "STOPPED"
         )
+    eventually("StopTask was called for all", lambda: fake.turn({})["calls"]["StopTask"] >= 5)
     eventually("ready answers", lambda: fake.turn({})["answering"] >= 4)
     time.sleep(0.3)  # the last words of the hub reach the disk
     story.before = {task["tags"]["workroom:user"]: task for task in fake.tasks()}
@@ -175,7 +175,7 @@ def _after_the_restart(story: Story) -> None:
     assert hub.api("DELETE", "/users/deleted")[0] == 204
     eventually("resumed starts are pending", lambda: hub.server("pulling").get("pending"))
     story.pending = {user: hub.server(user) for user in ("pulling", "provisioning")}
-    story.progress = hub.progress("provisioning")
+    eventually("its page tells of it", lambda: hub.progress("provisioning") == "Finding a machine")
     fake.turn({"relieve": True, "hold": {"swap": [], "answer": []}})
     # Who does not get there in time fails in a test of her own.
     settled(
@@ -252,7 +252,6 @@ def test_a_start_that_goes_on_is_pending_meanwhile(story: Story) -> None:
         "pulling": "spawn",
         "provisioning": "spawn",
     }
-    assert story.progress == "Finding a machine"
 
 
 def test_a_named_server_goes_on(story: Story) -> None:

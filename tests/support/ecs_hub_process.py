@@ -23,12 +23,15 @@ def profile(name: str, cpu: float) -> dict[str, Any]:
 
 
 class FakeAwsProcess:
-    """Start with `with`."""
+    """Start with `with`; `options` are those of `tests.fakes.aws.server`."""
+
+    def __init__(self, *options: str) -> None:
+        self.options = options or ("--no-throttling",)
 
     def __enter__(self) -> FakeAwsProcess:
         self.process = subprocess.Popen(
             [sys.executable, "-m", "tests.fakes.aws.server", "--port", "0", "--web-port", "0",
-             "--visible-after", "0.3", "--no-throttling"],
+             "--visible-after", "0.3", *self.options],
             cwd=REPOSITORY, stdout=subprocess.PIPE,
         )  # fmt: skip
         assert self.process.stdout
