@@ -3,7 +3,7 @@
     python tests/run.py all                  everything, as `make test` and CI do
     python tests/run.py lint types unit      the fast part
     python tests/run.py e2e -- -k login      one suite, the rest handed to pytest
-    python tests/run.py soak                 waits in real time, about ten minutes
+    python tests/run.py soak                 waits in real time, about 25 minutes
 
 Suites that need the Docker engine, Chromium or mmdebstrap have them installed first on Debian
 and Ubuntu as root; elsewhere they fail with the command to run. An engine is started if none

@@ -3,8 +3,9 @@
     HUB_SETTINGS='{}' HUB_URL=http://127.0.0.1:8081 WORKROOM_HOME=… HUB_HOLDS='{}' WEB_PORT=8888 \
         python -m tests.support.ecs_hub
 
-It is the product's own configuration, with a proxy that carries nothing, short pauses, and users
-for whom the hub stops at one line of its work (`HUB_HOLDS`), so that it can be killed there.
+It is the product's own configuration, with a proxy that carries nothing, short pauses unless
+`REAL_TIME` is set, and users for whom the hub stops at one line of its work (`HUB_HOLDS`), so that
+it can be killed there. `METRICS_TOKEN` may read its metrics.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ INSTALLATION = "1" * 32
 HOLDS: dict[str, list[str]] = json.loads(os.environ.get("HUB_HOLDS", "{}"))
 """Users by line: `redeemed`, `started`, `stopped`, `cleared`; `resume` for some seconds only."""
 RESUME_LATER = 3.0
+METRICS_TOKEN = "a-token-for-the-metrics"
 
 
 async def _held(line: str, user: str) -> None:
@@ -82,11 +84,12 @@ def build(c: Any) -> None:
     c.JupyterHub.proxy_class = NoProxy
     c.JupyterHub.spawner_class = "tests.support.ecs_hub.HeldEcsSpawner"
     c.JupyterHub.tornado_settings = {"slow_spawn_timeout": 0.05, "slow_stop_timeout": 0.05}
-    c.EcsSpawner.platform_settings = replace(
-        c.EcsSpawner.platform_settings, orphan_grace=3.0, sweep_seconds=2.0
+    c.JupyterHub.services.append({"name": "metrics", "api_token": METRICS_TOKEN})
+    c.JupyterHub.load_roles.append(
+        {"name": "metrics", "scopes": ["read:metrics"], "services": ["metrics"]}
     )
-    c.EcsSpawner.poll_interval = 1
-    reconcile.ROUND = 1.0
+    if "REAL_TIME" not in os.environ:
+        _hurry(c)
     platform.WEB_PORT = task_memory.WEB_PORT = int(os.environ["WEB_PORT"])
     resume = TaskKeeper._resume
 
@@ -96,6 +99,14 @@ def build(c: Any) -> None:
         await resume(self, spawner, *args)
 
     TaskKeeper._resume = resume_later  # type: ignore[method-assign]
+
+
+def _hurry(c: Any) -> None:
+    c.EcsSpawner.platform_settings = replace(
+        c.EcsSpawner.platform_settings, orphan_grace=3.0, sweep_seconds=2.0
+    )
+    c.EcsSpawner.poll_interval = 1
+    reconcile.ROUND = 1.0
 
 
 if __name__ == "__main__":

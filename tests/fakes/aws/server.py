@@ -21,6 +21,7 @@ from tests.fakes.aws import certificate, control
 from tests.fakes.aws.account import FakeAws
 from tests.fakes.aws.containers import FakeContainers
 from tests.fakes.aws.errors import NeverAnswered, Unreachable
+from tests.fakes.aws.machines import ManagedScaling
 from tests.fakes.aws.pace import Pace
 
 
@@ -59,7 +60,8 @@ class Server:
 
 async def serve(options: argparse.Namespace) -> None:
     """Serve until SIGTERM or SIGINT."""
-    fake = FakeAws(pace=Pace(visible_after=options.visible_after))
+    scaling = ManagedScaling(**json.loads(options.machines)) if options.machines else None
+    fake = FakeAws(pace=Pace(visible_after=options.visible_after), scaling=scaling)
     fake.buckets.on = not options.no_throttling
     async with contextlib.AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="fake-aws-")))
@@ -101,6 +103,7 @@ def main() -> None:
     parser.add_argument("--certificate", help="where to write it; default: a temporary folder")
     parser.add_argument("--web-port", type=int, help="containers answer HTTP there, as 8888")
     parser.add_argument("--visible-after", type=float, default=0.5, help="seconds; see Pace")
+    parser.add_argument("--machines", help="JSON, see ManagedScaling; default: always room")
     parser.add_argument("--no-throttling", action="store_true", help="switch the buckets off")
     asyncio.run(serve(parser.parse_args()))
 
