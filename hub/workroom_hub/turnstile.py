@@ -17,7 +17,7 @@ from typing import Any
 
 from jupyterhub.user import User
 
-_AT_ONCE = 2
+_AT_ONCE = 5
 _LONGEST = 0.25
 """Seconds after which the next may come in all the same: who is slow (a log-in that is refreshed
 at its provider) waits for others and does not keep the processor busy."""

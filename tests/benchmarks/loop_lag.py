@@ -14,7 +14,7 @@ from __future__ import annotations
 import time
 
 from ecs_hubs import OPTIONS, Hub, fake_cloud, load, ours, prepare, report, say, sleeping
-from spawn_storm import BURST, PACE, RATE, STARTS_IN, USERS
+from spawn_storm import BURST, PACE, RATE, SETTLES, STARTS_IN, USERS
 from storm import Watch, click_all, watched
 
 
@@ -33,6 +33,7 @@ def main() -> None:
 
 def _watch(name: str, hub: Hub, options: dict[str, str]) -> Watch:
     hub.add_users(USERS)
+    time.sleep(SETTLES)
     storm = click_all(hub, USERS, options, patience=300)
     if storm.failed:
         user, why = next(iter(storm.failed.items()))

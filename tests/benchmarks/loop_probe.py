@@ -68,12 +68,13 @@ class Blocks:
         run = asyncio.Handle._run
 
         def timed(handle: asyncio.Handle) -> None:
+            worked = time.thread_time()
             self._began = began = time.monotonic()
             run(handle)
             self._began = 0.0
             took = time.monotonic() - began
             if took > LONG:
-                self._tell(began, took)
+                self._tell(began, took, time.thread_time() - worked)
 
         asyncio.Handle._run = timed  # type: ignore[method-assign]
         gc.callbacks.append(self._garbage)
@@ -102,7 +103,7 @@ class Blocks:
                 self._samples.append((now - self._last, *_whose(frame)))
                 self._last = now
 
-    def _tell(self, began: float, took: float) -> None:
+    def _tell(self, began: float, took: float, worked: float) -> None:
         samples = list(self._samples) if self._last > began else []
         by: Counter[str] = Counter()
         where: Counter[str] = Counter()
@@ -113,6 +114,7 @@ class Blocks:
         told: dict[str, Any] = {
             "at": began,
             "took": round(took, 4),
+            "worked": round(worked, 4),
             "garbage": round(garbage, 4),
             "by": {who: round(seconds, 4) for who, seconds in by.items()},
             "where": {line: round(s, 4) for line, s in where.most_common(4)},

@@ -1,4 +1,4 @@
-"""New users in a storm, in virtual time: what RegisterTaskDefinition's bucket allows, and prewarming.
+"""New users in a storm, in virtual time: RegisterTaskDefinition's bucket, and prewarming.
 
 A part of `spawn-storm`; AWS registers 20 task definitions at once and one a second after that.
 """
@@ -51,7 +51,7 @@ async def prewarmed(users: int) -> Outcome:
 
 
 async def while_prewarming(users: int, clicks: int) -> tuple[Outcome, Outcome]:
-    """Return the starts of some new users, without and with a prewarm of `users` others going on."""
+    """Return the starts of some new users, without and with a prewarm of `users` others."""
     _be_quiet()
     outcomes = []
     for others in ([], [f"user{n}" for n in range(users)]):

@@ -12,6 +12,7 @@ Target: within 1.1 times what the bucket allows, none fails. Told on standard er
 from __future__ import annotations
 
 import sys
+import time
 
 import new_users
 from ecs_hubs import OPTIONS, Cloud, Hub, fake_cloud, load, ours, prepare, report, say
@@ -22,6 +23,8 @@ from virtual_hub import in_virtual_time
 USERS = [f"user{n:04}" for n in range(1000)]
 BURST, RATE, STARTS_IN = 100, 40, 2.0
 BOUND = (len(USERS) - BURST) / RATE + STARTS_IN
+SETTLES = 5.0
+"""Seconds after a hub's start until it knows which definitions and homes there are."""
 FEW = [f"new{n:03}" for n in range(100)]
 PACE = {"provision_seconds": 0.3, "pull_seconds": 0, "start_seconds": STARTS_IN - 0.3}
 
@@ -39,6 +42,7 @@ def _known_users() -> float:
         prepare(cloud, USERS)
         with ours(cloud) as hub:
             hub.add_users(USERS)
+            time.sleep(SETTLES)
             cloud.order(reset=True)
             storm = click_all(hub, USERS, OPTIONS, patience=300)
             _check(storm, hub, cloud, USERS)

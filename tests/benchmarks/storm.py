@@ -112,7 +112,7 @@ async def _follow(session: aiohttp.ClientSession, url: str, user: str, storm: St
                 continue
             event = json.loads(line[5:])
             storm.events[event.get("stage", "ready" if event.get("ready") else "?")] += 1
-            if "in line" in event.get("message", ""):
+            if any(words in event.get("message", "") for words in ("in line", "before you")):
                 storm.places.add(user)
             if event.get("ready"):
                 return
@@ -147,12 +147,14 @@ class Watch:
 
     def __str__(self) -> str:
         mine = self.ours()
+        busy = sum(block["worked"] > 0.02 for _, block in mine)
         longest = max((b["took"] for b in self.blocks), default=0.0)
         return (
             f"lag p50 {1000 * statistics.median(self.late):.1f} ms, "
             f"p99 {1000 * self.p99:.0f} ms, most {1000 * max(self.late):.0f} ms; "
             f"{len(self.blocks)} blocks over 20 ms (longest {1000 * longest:.0f} ms), "
-            f"{len(mine)} of them in our code; {self.cpu:.1f} s of processor time"
+            f"{len(mine)} of them in our code, {busy} of which had the processor for so long "
+            f"(the others waited for it); {self.cpu:.1f} s of processor time"
         )
 
 
