@@ -10,6 +10,7 @@ from pathlib import Path
 FOLDER = Path.cwd()
 sys.path.insert(0, str(Path(__file__).parent))
 
+import give_back  # noqa: E402
 import loop_probe  # noqa: E402
 
 from workroom_hub import configure  # noqa: E402
@@ -22,5 +23,6 @@ runtime = Runtime(FOLDER, "127.0.0.1", "", 2, 8 * 2**30, {}, installation=bench[
 configure.build(Settings.model_validate(bench["settings"]), runtime, c)  # type: ignore[name-defined] # noqa: F821
 if bench["web_port"]:  # which is 8888 in real containers
     platform.WEB_PORT = task_memory.WEB_PORT = bench["web_port"]
+give_back.begin()
 if bench["probe"]:
     loop_probe.begin(FOLDER)
