@@ -1,6 +1,6 @@
 """loop-lag: how late the hub's event loop is while 1,000 people click at once.
 
-The 99th percentile of how late a 10 ms sleep is, in our hub on the fake AWS account, and in a
+The 99th percentile of how late something due at any moment is, in our hub on the fake AWS account, and in a
 JupyterHub whose spawner only sleeps as long as AWS's buckets and the containers take. Target: at
 most 1.1 times as late, and no callback that spends more than 20 ms in our own code.
 

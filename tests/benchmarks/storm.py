@@ -14,6 +14,7 @@ from typing import Any
 
 import aiohttp
 from ecs_hubs import Hub
+from loop_probe import BEAT
 
 RAMP = 1.0
 """Seconds over which the clicks come; a thousand people are never more at once than that."""
@@ -126,12 +127,16 @@ class Watch:
     """What `loop_probe` saw of a storm.
 
     Attributes:
-        late: How late each 10 ms sleep was, in seconds.
+        late: How late something due at each of the moments would have been, 10 ms apart, in
+            seconds. A probe that sleeps sees one long stall as one sample, however many it kept
+            waiting; those it did not take are filled in.
+        sampled: The probe's samples as they are, none filled in.
         blocks: Callbacks of more than 20 ms.
         cpu: Seconds of processor time of the hub.
     """
 
     late: list[float]
+    sampled: list[float]
     blocks: list[dict[str, Any]]
     cpu: float
 
@@ -151,7 +156,8 @@ class Watch:
         longest = max((b["took"] for b in self.blocks), default=0.0)
         return (
             f"lag p50 {1000 * statistics.median(self.late):.1f} ms, "
-            f"p99 {1000 * self.p99:.0f} ms, most {1000 * max(self.late):.0f} ms; "
+            f"p99 {1000 * self.p99:.0f} ms "
+            f"(of the bare samples {1000 * percentile(self.sampled, 99):.0f} ms), most {1000 * max(self.late):.0f} ms; "
             f"{len(self.blocks)} blocks over 20 ms (longest {1000 * longest:.0f} ms), "
             f"{len(mine)} of them in our code, {busy} of which had the processor for so long "
             f"(the others waited for it); {self.cpu:.1f} s of processor time"
@@ -161,13 +167,16 @@ class Watch:
 def watched(hub: Hub, begin: float, end: float) -> Watch:
     """Return what the hub's probe saw between two moments of `time.monotonic`."""
     late: list[float] = []
+    sampled: list[float] = []
     cpu: list[float] = []
     for second in _lines(hub.folder / "lags.jsonl"):
         if second["to"] >= begin and second["from"] <= end:
-            late += second["late"]
+            sampled += second["late"]
+            for each in second["late"]:
+                late += [each - n * BEAT for n in range(int(each / BEAT) + 1)]
             cpu.append(second["cpu"])
     blocks = [b for b in _lines(hub.folder / "blocks.jsonl") if begin <= b["at"] <= end]
-    return Watch(late, blocks, cpu[-1] - cpu[0] if cpu else 0.0)
+    return Watch(late, sampled, blocks, cpu[-1] - cpu[0] if cpu else 0.0)
 
 
 def percentile(values: list[float], percent: float) -> float:
