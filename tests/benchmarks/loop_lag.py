@@ -1,8 +1,8 @@
 """loop-lag: how late the hub's event loop is while 1,000 people click at once.
 
-The 99th percentile of how late something due at any moment is, in our hub on the fake AWS account, and in a
-JupyterHub whose spawner only sleeps as long as AWS's buckets and the containers take. Target: at
-most 1.1 times as late, and no callback that spends more than 20 ms in our own code.
+The 99th percentile of how late something due at any moment is, in our hub on the fake AWS account,
+and in a JupyterHub whose spawner only sleeps as long as AWS's buckets and the containers take.
+Target: at most 1.1 times as late, and no callback that spends more than 20 ms in our own code.
 
 Both hubs run the same probe (`loop_probe.py`) and are clicked through the same proxy. The other hub
 gets our database settings and queue of connections: as released it waits for the disk at each

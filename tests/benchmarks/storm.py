@@ -157,7 +157,8 @@ class Watch:
         return (
             f"lag p50 {1000 * statistics.median(self.late):.1f} ms, "
             f"p99 {1000 * self.p99:.0f} ms "
-            f"(of the bare samples {1000 * percentile(self.sampled, 99):.0f} ms), most {1000 * max(self.late):.0f} ms; "
+            f"(of the bare samples {1000 * percentile(self.sampled, 99):.0f} ms), "
+            f"most {1000 * max(self.late):.0f} ms; "
             f"{len(self.blocks)} blocks over 20 ms (longest {1000 * longest:.0f} ms), "
             f"{len(mine)} of them in our code, {busy} of which had the processor for so long "
             f"(the others waited for it); {self.cpu:.1f} s of processor time"
