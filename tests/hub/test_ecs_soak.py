@@ -46,7 +46,7 @@ AWAY = 280.0  # a container asks for 300 s
 @contextmanager
 def real_time(home: Path, machines: dict[str, Any]) -> Iterator[Chronicle]:
     """Run a hub whose every wait is as long as in production, and quotas as AWS's."""
-    with FakeAwsProcess("--machines", json.dumps(machines)) as fake:
+    with FakeAwsProcess("--each-listens", "--machines", json.dumps(machines)) as fake:
         hub = EcsHubProcess(home, fake)
         hub.env["REAL_TIME"] = "1"
         hub.settings["ecs"].pop("quotas")

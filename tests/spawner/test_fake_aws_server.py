@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
+import socket
 import ssl
 import subprocess
 import sys
@@ -215,3 +216,19 @@ def test_bad_days_and_knobs_over_http(fake: Process) -> None:
     for wrong in ({"pace": {"speed": 1}}, {"suffer": {"name": "Ending"}}, {"knob": 1}):
         with pytest.raises(urllib.error.HTTPError, match="400"):
             fake.control(**wrong)
+
+
+@pytest.mark.parametrize("each", [True, False])
+def test_a_container_that_ended_refuses_connections_where_each_listens(each: bool) -> None:
+    options = ["--each-listens"] if each else []
+    with _process("--tls", "--web-port", "0", *options) as fake:
+        request = {"cluster": "team", "startedBy": "us"}
+        answer = fake.control(preload=[request])
+        [task] = answer["preloaded"]
+        fake.until("answering", 1)
+        assert fake.answers(task["address"])
+        fake.control(end={"arn": task["taskArn"], "ending": "OUT_OF_MEMORY"})
+        fake.until("answering", 0)
+        with socket.socket() as probe:
+            refused = probe.connect_ex((task["address"], fake.web_port))
+        assert bool(refused) == each

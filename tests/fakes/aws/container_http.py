@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 from collections.abc import Container
 from urllib.parse import urlsplit
 
@@ -77,27 +78,50 @@ class WebServer:
 
     Args:
         port: 0 lets the system choose.
-        answering: Addresses that answer; a connection to any other is reset.
+        answering: Addresses that answer; a connection to any other is accepted and reset.
+        each: A listener for each of them instead, so that no other accepts a connection.
     """
 
-    def __init__(self, port: int, answering: Container[str]) -> None:
+    def __init__(self, port: int, answering: Container[str], *, each: bool = False) -> None:
         self.port = port
         self._answering = answering
-        self._server: asyncio.Server | None = None
+        self._each = each
+        self._all: asyncio.Server | None = None
+        self._listeners: dict[str, asyncio.Task[asyncio.Server]] = {}
 
     async def open(self) -> None:
-        """Listen."""
-        loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(
-            lambda: _Conversation(self._answering), "0.0.0.0", self.port, backlog=4096
-        )
-        self.port = self._server.sockets[0].getsockname()[1]
+        """Listen, or choose where to."""
+        if self._each:
+            with socket.socket() as probe:
+                probe.bind(("0.0.0.0", self.port))
+                self.port = probe.getsockname()[1]
+            return
+        self._all = await self._listen("0.0.0.0")
+        self.port = self._all.sockets[0].getsockname()[1]
 
     async def close(self) -> None:
         """Listen no longer."""
-        if self._server:
-            self._server.close()
-            await self._server.wait_closed()
+        for address in list(self._listeners):
+            self.ended(address)
+        if self._all:
+            self._all.close()
+            await self._all.wait_closed()
+
+    def up(self, address: str) -> None:
+        """Be told that a container answers from now on."""
+        if self._each:
+            self._listeners[address] = asyncio.create_task(self._listen(address))
+
+    def ended(self, address: str) -> None:
+        """Be told that one has ended."""
+        if listener := self._listeners.pop(address, None):
+            listener.add_done_callback(lambda opened: opened.result().close())
+
+    async def _listen(self, address: str) -> asyncio.Server:
+        loop = asyncio.get_running_loop()
+        return await loop.create_server(
+            lambda: _Conversation(self._answering), address, self.port, backlog=4096
+        )
 
 
 class _Conversation(asyncio.Protocol):

@@ -31,6 +31,7 @@ class FakeContainers:
             task's environment, over HTTP and from the task's own address.
         boot_seconds: From the process's begin until it swaps its code.
         web_port: All containers answer HTTP on this port of their address; None: they do not.
+        each_listens: See `WebServer`.
     """
 
     def __init__(
@@ -40,6 +41,7 @@ class FakeContainers:
         *,
         boot_seconds: float = 0.0,
         web_port: int | None = None,
+        each_listens: bool = False,
     ) -> None:
         self.fake = fake
         self.swap = swap
@@ -54,7 +56,9 @@ class FakeContainers:
         """Why the start code of others was not, by ARN."""
         self.answering: dict[str, Task] = {}
         """Tasks whose server is up, by address."""
-        self._web = WebServer(web_port, self.answering) if web_port is not None else None
+        self._web = (
+            WebServer(web_port, self.answering, each=each_listens) if web_port is not None else None
+        )
         self._playing: dict[str, asyncio.Task[None]] = {}
         self._sooner = asyncio.Event()
 
@@ -123,12 +127,14 @@ class FakeContainers:
         if task.process != "running":
             return
         if CODE not in task.environment and not self.boot_seconds:
-            self.answering[task.address] = task
+            self._up(task)
             return
         self._playing[task.arn] = asyncio.create_task(self._play(task))
 
     def _end(self, task: Task) -> None:
         self.answering.pop(task.address, None)
+        if self._web:
+            self._web.ended(task.address)
         playing = self._playing.pop(task.arn, None)
         if playing and playing is not asyncio.current_task():
             playing.cancel()
@@ -153,8 +159,13 @@ class FakeContainers:
         if CODE in environment:
             self.swapped.add(task.arn)
         await self._held(task, "answer")
-        self.answering[task.address] = task
+        self._up(task)
         self._playing.pop(task.arn, None)
+
+    def _up(self, task: Task) -> None:
+        self.answering[task.address] = task
+        if self._web:
+            self._web.up(task.address)
 
     async def _held(self, task: Task, step: str) -> None:
         while user_of(task.request) in self.holds[step]:

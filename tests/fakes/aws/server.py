@@ -65,7 +65,9 @@ async def serve(options: argparse.Namespace) -> None:
     fake.buckets.on = not options.no_throttling
     async with contextlib.AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="fake-aws-")))
-        containers = FakeContainers(fake, web_port=options.web_port)
+        containers = FakeContainers(
+            fake, web_port=options.web_port, each_listens=options.each_listens
+        )
         await stack.enter_async_context(containers)
         path = Path(options.certificate) if options.certificate else folder / "certificate.pem"
         tls = certificate.make(path) if options.tls else None
@@ -102,6 +104,9 @@ def main() -> None:
     parser.add_argument("--tls", action="store_true", help="speak https only")
     parser.add_argument("--certificate", help="where to write it; default: a temporary folder")
     parser.add_argument("--web-port", type=int, help="containers answer HTTP there, as 8888")
+    parser.add_argument(
+        "--each-listens", action="store_true", help="none accepts for one that has ended"
+    )
     parser.add_argument("--visible-after", type=float, default=0.5, help="seconds; see Pace")
     parser.add_argument("--machines", help="JSON, see ManagedScaling; default: always room")
     parser.add_argument("--no-throttling", action="store_true", help="switch the buckets off")
