@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Generic, TypeVar
 
-from workroom_spawner.aws_errors import AwsProblem
+from workroom_spawner.aws_errors import AwsProblem, Refused
 
 log = logging.getLogger(__name__)
 K = TypeVar("K")
@@ -39,6 +39,45 @@ class Backoff:
     def reset(self) -> None:
         """Begin with short waits again, because something worked."""
         self._span = self._first
+
+
+class Persistence:
+    """Calls that nobody waits for, repeated until AWS has carried them out or refused them.
+
+    Args:
+        what: Names them in the log, which has two lines for each outage.
+    """
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+        self._failed = 0
+
+    async def until_done(self, work: Callable[[], Awaitable[V]]) -> V:
+        """Return what `work` returns, be that now or in hours.
+
+        Raises:
+            Refused: AWS turned it down; repeating it would not help.
+        """
+        backoff = Backoff()
+        while True:
+            try:
+                done = await work()
+            except Refused:
+                self._answered()
+                raise
+            except AwsProblem as problem:
+                if not self._failed:
+                    log.warning("%s must wait and will be tried again: %s", self._what, problem)
+                self._failed += 1
+            else:
+                self._answered()
+                return done
+            await backoff.wait()
+
+    def _answered(self) -> None:
+        if self._failed:
+            log.warning("%s: AWS answers again, after %d failed calls", self._what, self._failed)
+        self._failed = 0
 
 
 class _Flight(Generic[V]):
@@ -148,11 +187,13 @@ class Inventory:
 
     async def _until_it_answers(self) -> None:
         backoff = Backoff()
+        level = logging.WARNING  # for the first failure; an outage of hours is one line
         while True:
             try:
                 count = await self._fetch()
             except AwsProblem as problem:
-                log.warning("%s could not be listed and will be again: %s", self._what, problem)
+                log.log(level, "%s could not be listed and will be again: %s", self._what, problem)
+                level = logging.DEBUG
             except Exception:
                 log.exception("%s could not be listed and will be again", self._what)
             else:

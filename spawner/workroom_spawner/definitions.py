@@ -11,8 +11,8 @@ import asyncio
 import logging
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable
 
-from workroom_spawner.aws_errors import AwsProblem, Refused, Unreachable
-from workroom_spawner.background import Backoff, Flights, Inventory
+from workroom_spawner.aws_errors import Refused, Unreachable
+from workroom_spawner.background import Backoff, Flights, Inventory, Persistence
 from workroom_spawner.buckets import Priority
 from workroom_spawner.ecs_api import EcsApi
 from workroom_spawner.task_requests import Request, family_prefix
@@ -33,6 +33,7 @@ class Definitions:
         self._known: set[str] = set()
         self._flights: Flights[str, str] = Flights()
         self._inventory = Inventory("task definitions", self._list)
+        self._ahead = Persistence("task definitions ahead of the next starts")
 
     async def load(self) -> None:
         """Learn which definitions are registered; returns when AWS has said so."""
@@ -109,17 +110,12 @@ class Definitions:
 
     async def _persist(self, definition: Request) -> bool:
         """Register in the background until it is done (true) or cannot be (false)."""
-        backoff = Backoff()
-        while True:
-            try:
-                await self.ensure(definition, Priority.BACKGROUND)
-                return True
-            except Refused as problem:
-                log.error("task definition %s was refused: %s", definition["family"], problem)
-                return False
-            except AwsProblem as problem:
-                log.warning("task definitions ahead of the next starts must wait: %s", problem)
-            await backoff.wait()
+        try:
+            await self._ahead.until_done(lambda: self.ensure(definition, Priority.BACKGROUND))
+        except Refused as problem:
+            log.error("task definition %s was refused: %s", definition["family"], problem)
+            return False
+        return True
 
 
 async def _each(definitions: Iterable[Request] | AsyncIterable[Request]) -> AsyncIterator[Request]:

@@ -183,7 +183,11 @@ class EcsApi:
         return found
 
     async def create_access_point(
-        self, key: str, path: str, tags: dict[str, str] | None = None
+        self,
+        key: str,
+        path: str,
+        tags: dict[str, str] | None = None,
+        priority: Priority = Priority.LIVE,
     ) -> str:
         """Create the access point of a home, or find the one there is, and wait until it works.
 
@@ -212,7 +216,9 @@ class EcsApi:
             ],
         }
         try:
-            point = await self._caller.ask(_CREATE_ACCESS_POINT, request, as_it_is)
+            point = await self._caller.ask(
+                _CREATE_ACCESS_POINT, request, as_it_is, priority=priority
+            )
             id, state = str(point["AccessPointId"]), point.get("LifeCycleState")
         except AlreadyExists as known:
             id, state = known.id, None

@@ -15,8 +15,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from workroom_spawner import names
-from workroom_spawner.aws_errors import AwsProblem, Unreachable
-from workroom_spawner.background import Backoff, Flights, Inventory
+from workroom_spawner.aws_errors import AwsProblem, Refused, Unreachable
+from workroom_spawner.background import Backoff, Flights, Inventory, Persistence
+from workroom_spawner.buckets import Priority
 from workroom_spawner.ecs_api import EcsApi
 from workroom_spawner.ecs_settings import EcsHomes, EcsSettings
 from workroom_spawner.requests import UID
@@ -57,6 +58,8 @@ class Homes:
         self._known: dict[str, str] = {}
         self._flights: Flights[str, str] = Flights()
         self._inventory = Inventory("access points of homes", self._list)
+        self._ahead = Persistence("homes ahead of the next starts")
+        self._refusal = ""
         # Threads of their own: a file system that hangs must hold up nothing but homes.
         self._threads = ThreadPoolExecutor(4, thread_name_prefix="homes")
 
@@ -65,8 +68,11 @@ class Homes:
         if self._on_efs:
             await self._inventory.load()
 
-    async def ensure(self, user: str) -> str:
+    async def ensure(self, user: str, priority: Priority = Priority.LIVE) -> str:
         """Return the user's access point id (EFS) or folder (host-path), made now if need be.
+
+        Args:
+            priority: Of the call that makes an access point.
 
         Raises:
             HomeProblem: It cannot be made; a person or a limit is in the way.
@@ -81,8 +87,26 @@ class Homes:
             return path
         if key in self._known:
             return self._known[key]
-        make = self._access_point if self._on_efs else self._folder
-        return await self._flights.join(key, 0, lambda: make(user))
+        if not self._on_efs:
+            return await self._flights.join(key, priority, lambda: self._folder(user))
+        return await self._flights.join(key, priority, lambda: self._access_point(user, priority))
+
+    async def ahead(self, user: str) -> str | None:
+        """Return the home of somebody who may start a server later; None: it cannot be made.
+
+        Waits through throttling, outages and expired credentials, without delaying any start.
+        """
+        if not self._on_efs:
+            # Her first start makes the folder, which takes no call; a task names only its path.
+            return home_path(self._ecs, user)
+        try:
+            return await self._ahead.until_done(lambda: self.ensure(user, Priority.BACKGROUND))
+        except (Refused, HomesFull) as problem:
+            # A full file system refuses everybody; one line is enough.
+            level = logging.DEBUG if str(problem) == self._refusal else logging.ERROR
+            self._refusal = str(problem)
+            log.log(level, "the home of %s cannot be made ahead of her start: %s", user, problem)
+            return None
 
     def forget(self, user: str) -> None:
         """Take the user's home for unknown, because it could not be mounted: ask AWS again."""
@@ -92,7 +116,7 @@ class Homes:
         self._known |= await self._api.access_points()
         return len(self._known)
 
-    async def _access_point(self, user: str) -> str:
+    async def _access_point(self, user: str, priority: Priority) -> str:
         key, path = access_point_key(self._ecs, user), home_path(self._ecs, user)
         tags = {
             "Name": Path(path).name,
@@ -103,10 +127,10 @@ class Homes:
         backoff = Backoff()
         for attempt in range(1, _ATTEMPTS + 1):
             try:
-                self._known[key] = await self._api.create_access_point(key, path, tags)
+                self._known[key] = await self._api.create_access_point(key, path, tags, priority)
                 break
             except Unreachable:
-                if attempt == _ATTEMPTS:
+                if attempt == _ATTEMPTS or priority is Priority.BACKGROUND:
                     raise
             except AwsProblem as problem:
                 if problem.code == "AccessPointLimitExceeded":
