@@ -59,17 +59,20 @@ class Arrival:
             if placed:
                 self._tell_of_container(view)
             else:
-                await self._tell_of_machines(loop.time() - since)
+                self._tell_of_machines(loop.time() - since)
             news = asyncio.ensure_future(watcher.changed(self.arn, _NEWS_EVERY))
             waited_for: list[asyncio.Future[Any]] = [self.ticket.redeemed, news]
-            await asyncio.wait(waited_for, return_when=asyncio.FIRST_COMPLETED)
-            news.cancel()
+            try:
+                await asyncio.wait(waited_for, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                news.cancel()
         self.progress.reach("starting")
 
-    async def _tell_of_machines(self, waited: float) -> None:
+    def _tell_of_machines(self, waited: float) -> None:
         if waited < _MACHINE_NEWS_AFTER:
             return
-        machines = await self.platform.machines()
+        # Without waiting for AWS: the swap, a death and the deadlines are looked at in this loop.
+        machines = self.platform.machines_now()
         coming = machines.wanted - machines.in_service if machines else 0
         since = f"waiting for {_span(waited)}"
         if coming > 0:

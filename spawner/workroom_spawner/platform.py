@@ -40,7 +40,9 @@ class EcsPlatform:
     homes: Homes
     reconciler: Reconciler
     servers: dict[str, Known] = field(default_factory=dict)
-    _machines: tuple[float, asyncio.Future[Machines | None]] | None = None
+    _machines: Machines | None = None
+    _machines_old: float = 0.0
+    """Loop time from which `_machines` is not good enough; none while they are looked at."""
     _begun: set[asyncio.Task[None]] = field(default_factory=set)
 
     _all: ClassVar[dict[tuple[str, str, str, str], EcsPlatform]] = {}
@@ -96,27 +98,31 @@ class EcsPlatform:
         self, users: AsyncIterable[str], images: Mapping[str, None]
     ) -> AsyncIterable[Request]:
         async for user in users:
-            try:
-                home = await self.homes.ensure(user)
-            except Exception as error:
-                log.warning("the home of %s cannot be made ahead of its start: %s", user, error)
+            home = await self.homes.ahead(user)
+            if home is None:
                 continue
             for image in images:
                 yield task_definition(TaskSpec(user, "", "", image, 1, 0, home), self.settings)
 
-    async def machines(self) -> Machines | None:
-        """Return how many machines there are and will be, as of a moment ago; None: not known."""
-        now = asyncio.get_running_loop().time()
-        if self._machines is None or now - self._machines[0] > _MACHINES_FOR:
-            self._machines = now, asyncio.ensure_future(self._look_at_machines())
-        return await asyncio.shield(self._machines[1])
+    def machines_now(self) -> Machines | None:
+        """Return how many machines there were and will be at the last look; None: not known.
 
-    async def _look_at_machines(self) -> Machines | None:
+        Never waits: a look that is due is begun, and its answer is there for who asks later. It may
+        stand in line behind a thousand new homes.
+        """
+        if asyncio.get_running_loop().time() >= self._machines_old:
+            self._machines_old = float("inf")
+            self._begin(self._look_at_machines())
+        return self._machines
+
+    async def _look_at_machines(self) -> None:
         try:
-            return await self.api.machines()
+            self._machines = await self.api.machines()
         except Exception as error:
             log.warning("the group of machines cannot be looked at: %s", error)
-            return None
+            self._machines = None
+        finally:
+            self._machines_old = asyncio.get_running_loop().time() + _MACHINES_FOR
 
     def _begin(self, work: Awaitable[None]) -> None:
         task = asyncio.ensure_future(work)

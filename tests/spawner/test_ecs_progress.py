@@ -12,11 +12,13 @@ from typing import Any
 import pytest
 
 from tests.fakes.aws import ManagedScaling, Pace, bad_days
-from tests.spawner.ecs_world import ECS, Beginning, Opens
+from tests.spawner.ecs_world import ECS, Beginning, Opens, World, until
 from workroom_spawner import metrics
+from workroom_spawner.buckets import Priority
 from workroom_spawner.ecs_settings import Bucket, Quotas
+from workroom_spawner.errors import ServerDied, StartTimeout
 from workroom_spawner.progress import ECS_STAGES
-from workroom_spawner.task_errors import AwsRefused
+from workroom_spawner.task_errors import AwsRefused, NoCapacity
 
 pytestmark = pytest.mark.looptime
 
@@ -113,6 +115,57 @@ async def test_a_group_that_cannot_be_counted_stops_nobody(a_world: Opens) -> No
         async with told(beginning) as events:
             await beginning.running
         assert any(e["message"].startswith("Finding a machine, waiting for") for e in events)
+
+
+async def in_a_long_line(world: World) -> Beginning:
+    """Begin a start that waits for its machine, and whose looks at the group stand behind 5,000."""
+    await world.platform.homes.ensure("ada")
+    bucket = world.platform.api._caller.buckets["other"]
+    line = [bucket.line_up(Priority.LIVE) for _ in range(5000)]
+    assert line[-1].place > 4000
+    return world.begin()
+
+
+async def test_a_look_at_the_group_that_is_not_answered_holds_up_nobody(a_world: Opens) -> None:
+    """Neither the swap nor the telling."""
+    scaling = ManagedScaling(machines=0, machine_seconds=85)
+    async with a_world(scaling=scaling, settings=COLD, boot_seconds=10) as world:
+        beginning = await in_a_long_line(world)
+        async with told(beginning) as events:
+            await until(lambda: world.containers.swapped, 200)
+            await asyncio.wait_for(beginning.running, 10)
+        assert world.fake.calls["DescribeAutoScalingGroups"] == 0
+        sentences = [e["message"] for e in events]
+        assert sum(s.startswith("Finding a machine, waiting for") for s in sentences) > 5
+
+
+async def test_a_death_is_told_while_the_group_is_not_answered(a_world: Opens) -> None:
+    async with a_world(scaling=ManagedScaling(machines=0, most=0), settings=COLD) as world:
+        beginning = await in_a_long_line(world)
+        world.fake.suffer(bad_days.TaskStopsAt("PROVISIONING", bad_days.SPOT_RECLAIMED, after=60))
+        with pytest.raises(ServerDied, match="spot"):
+            await asyncio.wait_for(beginning.running, 100)
+
+
+@pytest.mark.parametrize("there", [False, True], ids=["machine", "container"])
+async def test_deadlines_hold_while_the_group_is_not_answered(a_world: Opens, there: bool) -> None:
+    scaling = ManagedScaling(machines=0, most=2 if there else 0, machine_seconds=60)
+    settings = replace(COLD, capacity_timeout=200)
+    async with a_world(scaling=scaling, settings=settings, boot_seconds=1e6) as world:
+        beginning = await in_a_long_line(world)
+        with pytest.raises(StartTimeout if there else NoCapacity):
+            await asyncio.wait_for(beginning.running, 270)
+
+
+async def test_a_wait_that_is_cancelled_leaves_nothing_behind(a_world: Opens) -> None:
+    async with a_world(scaling=ManagedScaling(machines=0, most=0)) as world:
+        beginning = world.begin()
+        await asyncio.sleep(40)
+        beginning.running.cancel()
+        await asyncio.wait([beginning.running])
+        await asyncio.sleep(0)
+        assert not [t for t in asyncio.all_tasks() if "Watcher.changed" in repr(t.get_coro())]
+        await world.stop(beginning.spawner)
 
 
 async def test_the_group_is_counted_for_all_who_wait_at_once(a_world: Opens) -> None:
