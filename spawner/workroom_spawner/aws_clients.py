@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from functools import cache
 from typing import Any, Protocol, TypeVar
+from urllib.parse import urlsplit
 
 import boto3
 from botocore.config import Config
@@ -69,14 +69,12 @@ class Threads:
 def boto3_clients(settings: EcsSettings) -> Clients:
     """Return what makes clients for `settings`' region and endpoint.
 
-    Credentials come from boto3's usual places; none are stored or logged. Only an emulator
-    (`endpoint_url`) with none in the environment gets made-up ones.
+    Credentials come from boto3's usual places, whatever the endpoint, which may be a VPC's. None are
+    made up, stored or logged; `workroom up` gives the emulator's to the hub's process.
     """
     options: dict[str, Any] = {"region_name": settings.region, "config": _config(settings)}
     if settings.endpoint_url:
         options["endpoint_url"] = settings.endpoint_url
-        if not any(os.environ.get(name) for name in ("AWS_ACCESS_KEY_ID", "AWS_PROFILE")):
-            options |= {"aws_access_key_id": "emulator", "aws_secret_access_key": "emulator"}
 
     session = cache(_session)  # takes long, so it is made with the first client, in its thread
 
@@ -98,8 +96,13 @@ def quiet_logs() -> None:
             logger.setLevel(logging.INFO)
 
 
+def on_this_machine(endpoint_url: str) -> bool:
+    """Tell whether an endpoint is reached without any proxy that the environment names."""
+    return urlsplit(endpoint_url).hostname in ("127.0.0.1", "::1", "localhost")
+
+
 def _config(settings: EcsSettings) -> Config:
-    emulator: dict[str, Any] = {"proxies": {}} if settings.endpoint_url else {}
+    direct: dict[str, Any] = {"proxies": {}} if on_this_machine(settings.endpoint_url) else {}
     return Config(
         connect_timeout=_CONNECT_TIMEOUT,
         read_timeout=_READ_TIMEOUT,
@@ -109,7 +112,7 @@ def _config(settings: EcsSettings) -> Config:
         tcp_keepalive=True,
         # Requests are made by pure functions whose tests compare and validate them whole.
         parameter_validation=False,
-        **emulator,
+        **direct,
     )
 
 

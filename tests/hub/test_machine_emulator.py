@@ -281,7 +281,9 @@ class _Ecs(BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def aws() -> Iterator[Aws]:
+def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[Aws]:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "mine")
     with Aws(("127.0.0.1", 0), _Ecs) as server:
         thread = threading.Thread(target=server.serve_forever, args=[0.02])
         thread.start()
@@ -329,7 +331,7 @@ def test_a_refusal_says_what_was_refused_and_where_the_rights_are(aws: Aws) -> N
     assert "docs/ecs.md" in refused.value.fix
 
 
-def test_an_aws_that_is_away_is_told_with_its_address() -> None:
+def test_an_aws_that_is_away_is_told_with_its_address(aws: Aws) -> None:
     nowhere = Ecs(region="eu-central-1", cluster="data", endpoint_url="http://127.0.0.1:9")
     with pytest.raises(CloudError, match=r"AWS is not reached .*http://127\.0\.0\.1:9"):
         cluster.look(nowhere)
@@ -344,5 +346,8 @@ def test_without_credentials_nothing_is_asked(
     monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
     monkeypatch.setenv("HOME", str(tmp_path))
-    with pytest.raises(CloudError, match="no AWS credentials"):
-        cluster.look(at(aws, "localhost"))
+    for host in ("localhost", "127.0.0.1"):  # a tunnel to AWS, for one
+        with pytest.raises(CloudError, match="no AWS credentials"):
+            cluster.look(at(aws, host))
+    aws.answer = 200, {"clusters": [{"clusterName": "data", "status": "ACTIVE"}]}
+    assert cluster.look(at(aws), emulated=True).name == "data"

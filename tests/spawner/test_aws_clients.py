@@ -100,7 +100,7 @@ async def test_validation_by_the_sdk_would_not_tell_values_either() -> None:
     assert CODE not in "".join(traceback.format_exception(caught.value))
 
 
-def test_an_emulator_needs_no_credentials_and_aws_itself_gets_none_of_ours(
+def test_credentials_are_never_made_up_whatever_the_endpoint(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
@@ -113,11 +113,21 @@ def test_an_emulator_needs_no_credentials_and_aws_itself_gets_none_of_ours(
         credentials = boto3_clients(settings)("ecs")._request_signer._credentials
         return credentials.access_key if credentials else None
 
-    assert key(SETTINGS) == "emulator"
-    assert key(replace(SETTINGS, endpoint_url="")) is None
+    endpoints = ("", "http://127.0.0.1:1", "https://ecs.vpce.example.com")
+    assert [key(replace(SETTINGS, endpoint_url=url)) for url in endpoints] == [None] * 3
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "mine")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
-    assert key(SETTINGS) == key(replace(SETTINGS, endpoint_url="")) == "mine"
+    assert [key(replace(SETTINGS, endpoint_url=url)) for url in endpoints] == ["mine"] * 3
+
+
+def test_an_endpoint_on_this_machine_is_reached_past_every_proxy(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def proxies(url: str) -> object:
+        return boto3_clients(replace(SETTINGS, endpoint_url=url))("ecs").meta.config.proxies
+
+    assert proxies("http://127.0.0.1:1") == proxies("http://localhost:1") == {}
+    assert proxies("https://ecs.vpce.example.com") is proxies("") is None
 
 
 def test_clients_are_told_not_to_repeat_calls_and_when_to_give_up() -> None:

@@ -15,6 +15,8 @@ from tests.support.ecs_hub import INSTALLATION
 from tests.support.hub_process import CLI_TOKEN, REPOSITORY, HubProcess
 
 IMAGE = "workroom/notebook:1"
+# The fake account takes any; nobody's own are sent to it.
+FAKE_KEYS = {"AWS_ACCESS_KEY_ID": "fake", "AWS_SECRET_ACCESS_KEY": "fake"}
 
 
 def profile(name: str, cpu: float) -> dict[str, Any]:
@@ -75,7 +77,7 @@ class EcsHubProcess(HubProcess):
     def __init__(self, home: Path, fake: FakeAwsProcess) -> None:
         super().__init__(home)
         self.fake = fake
-        self.env["WEB_PORT"] = str(fake.web_port)
+        self.env |= {"WEB_PORT": str(fake.web_port), **FAKE_KEYS}
         self.settings: dict[str, Any] = {
             "spawner": "ecs",
             "web": {"port": 8000},

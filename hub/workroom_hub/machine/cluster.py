@@ -12,6 +12,11 @@ if TYPE_CHECKING:
     from workroom_hub.runtime import Emulator
     from workroom_hub.settings_ecs import Ecs
 
+_EMULATOR_KEYS = {
+    "aws_access_key_id": EMULATOR_KEYS["AWS_ACCESS_KEY_ID"],
+    "aws_secret_access_key": EMULATOR_KEYS["AWS_SECRET_ACCESS_KEY"],
+}
+
 
 @dataclass(frozen=True)
 class Cluster:
@@ -30,13 +35,19 @@ class Cluster:
     pending: int
 
 
-def look(ecs: Ecs) -> Cluster:
+def look(ecs: Ecs, *, emulated: bool = False) -> Cluster:
     """Return the cluster of the settings in force.
+
+    Args:
+        ecs: Where it is.
+        emulated: It is the emulator's, which takes made-up keys. Everything else, a VPC's endpoint
+            for one, gets the keys that the hub would have, or the answer here says nothing of it.
 
     Raises:
         CloudError: It is not there, AWS refuses, or AWS is not reached.
     """
-    found = _asked(ecs.region, ecs.endpoint_url, "describe_clusters", clusters=[ecs.cluster])
+    keys = _EMULATOR_KEYS if emulated else {}
+    found = _asked(ecs.region, ecs.endpoint_url, keys, "describe_clusters", clusters=[ecs.cluster])
     for cluster in found["clusters"]:
         if cluster["status"] != "ACTIVE":
             continue
@@ -59,25 +70,30 @@ def make(emulator: Emulator) -> None:
     Raises:
         CloudError: The emulator refuses.
     """
-    _asked(emulator.region, emulator.endpoint_url, "create_cluster", clusterName=emulator.cluster)
+    name = emulator.cluster
+    _asked(
+        emulator.region, emulator.endpoint_url, _EMULATOR_KEYS, "create_cluster", clusterName=name
+    )
 
 
-def _asked(region: str, endpoint: str, operation: str, **request: Any) -> dict[str, Any]:
+def _asked(
+    region: str, endpoint: str, keys: dict[str, str], operation: str, **request: Any
+) -> dict[str, Any]:
     """Ask ECS something; its refusals become sentences."""
     import boto3
     from botocore.config import Config
     from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
 
-    # Only an emulator on this machine takes these; anything else gets the account's own.
-    keys = _emulator_keys() if endpoint.startswith("http://127.0.0.1:") else {}
+    from workroom_spawner.aws_clients import on_this_machine
+
     settings = Config(
         connect_timeout=5,
         read_timeout=10,
         retries={"max_attempts": 2, "mode": "standard"},
-        proxies={} if keys else None,
+        proxies={} if on_this_machine(endpoint) else None,
     )
     try:
-        client = boto3.client(
+        client = boto3.Session().client(
             "ecs", region_name=region, endpoint_url=endpoint or None, config=settings, **keys
         )
         answer: dict[str, Any] = getattr(client, operation)(**request)
@@ -100,10 +116,3 @@ def _asked(region: str, endpoint: str, operation: str, **request: Any) -> dict[s
             "Check the network, ecs.region and ecs.endpoint_url in workroom.yaml.",
         ) from error
     return answer
-
-
-def _emulator_keys() -> dict[str, str]:
-    return {
-        "aws_access_key_id": EMULATOR_KEYS["AWS_ACCESS_KEY_ID"],
-        "aws_secret_access_key": EMULATOR_KEYS["AWS_SECRET_ACCESS_KEY"],
-    }

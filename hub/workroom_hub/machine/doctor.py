@@ -320,7 +320,7 @@ def _emulator(stack: Stack, client: DockerClient | None) -> Check:
 def _cluster(stack: Stack) -> Check:
     name = "ECS cluster"
     try:
-        found = cluster.look(emulator.cluster_in_use(stack))
+        found = cluster.look(emulator.cluster_in_use(stack), emulated=stack.emulated)
     except CloudError as error:
         return Check(name, "failed", f"{error.message} {error.details}".strip(), error.fix)
     return Check(name, "ok", f"{found.name} in {found.region} answers")

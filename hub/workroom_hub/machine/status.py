@@ -83,7 +83,7 @@ def _cluster(stack: Stack) -> dict[str, Any]:
     ecs = emulator.cluster_in_use(stack)
     row: dict[str, Any] = {"name": ecs.cluster, "region": ecs.region, "note": ""}
     try:
-        found = cluster.look(ecs)
+        found = cluster.look(ecs, emulated=stack.emulated)
     except CloudError as error:
         unknown = {"machines": None, "tasks_running": None, "tasks_pending": None}
         return {**row, **unknown, "state": "not usable", "note": error.message}
