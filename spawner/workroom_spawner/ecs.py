@@ -196,7 +196,7 @@ class EcsSpawner(TaskEnd, Spawner):  # type: ignore[misc]
         code = derived_code(self.start_code_key, state["start"]["client_token"])
         if self._left_stopping:
             START_CODES.expect(code, _PATIENCE)  # it may ask until it is stopped; no alarm
-        elif state["start"].get("redeemed"):
+        elif self._doubtful:
             self._ticket = second_chance.issue(self, code)
 
     def expect_code(self) -> None:

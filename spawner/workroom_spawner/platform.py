@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterable, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterable, Awaitable, Callable, Coroutine, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from workroom_spawner.definitions import Definitions
 from workroom_spawner.ecs_api import EcsApi
@@ -80,7 +80,7 @@ class EcsPlatform:
             self.homes.load,
             self.reconciler.run,
         ):
-            self._begin(work())
+            self.beside(work())
 
     def prewarm(self, users: AsyncIterable[str], images: Mapping[str, None]) -> None:
         """Make homes and task definitions of these users ahead of their next start.
@@ -92,7 +92,7 @@ class EcsPlatform:
             users: Names.
             images: References of the images on offer.
         """
-        self._begin(self.definitions.prewarm(self._definitions(users, images)))
+        self.beside(self.definitions.prewarm(self._definitions(users, images)))
 
     async def _definitions(
         self, users: AsyncIterable[str], images: Mapping[str, None]
@@ -112,7 +112,7 @@ class EcsPlatform:
         """
         if asyncio.get_running_loop().time() >= self._machines_old:
             self._machines_old = float("inf")
-            self._begin(self._look_at_machines())
+            self.beside(self._look_at_machines())
         return self._machines
 
     async def _look_at_machines(self) -> None:
@@ -124,10 +124,12 @@ class EcsPlatform:
         finally:
             self._machines_old = asyncio.get_running_loop().time() + _MACHINES_FOR
 
-    def _begin(self, work: Awaitable[None]) -> None:
-        task = asyncio.ensure_future(work)
+    def beside(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Have something done beside the spawners, until it is done or the hub ends."""
+        task = asyncio.create_task(work)
         self._begun.add(task)
         task.add_done_callback(self._ended)
+        return task
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._begun.discard(task)

@@ -111,9 +111,11 @@ class TaskEnd(TaskMemory):
             running.add_done_callback(self._stop_late)
             launch.give_up(running)
             self._launching = None
-        if self._start or self._resumable or self._stopping:
+        if self._chance:
+            self._chance.cancel()
+        if self._start or self._resumable or self._stopping or self._chance:
             await self._settle()
-        self._start = self._resumable = None
+        self._start = self._resumable = self._doubtful = self._chance_ends = self._chance = None
         self.platform.servers.pop(self.server_id, None)
         if self.task_arn:
             self.platform.watcher.forget(self.task_arn)

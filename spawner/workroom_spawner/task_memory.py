@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import datetime
 from typing import Any, ClassVar
 from weakref import WeakKeyDictionary
@@ -38,6 +39,9 @@ class TaskMemory(WorkroomServer):
         self._start: Start | None = None
         self._resumable: Start | None = None
         self._began: datetime | None = None  # when `_resumable` did
+        self._doubtful: Start | None = None  # swapped its code; whether it got an answer?
+        self._chance_ends: datetime | None = None  # for `_doubtful`, in UTC without zone
+        self._chance: asyncio.Task[None] | None = None
         self._stopping = ""  # why, once it is certain that the server is to end
         self._left_stopping = False  # by an earlier hub process
         super().__init__(*args, **kwargs)
@@ -61,9 +65,11 @@ class TaskMemory(WorkroomServer):
         state = super().get_state()
         if self.task_arn:
             state["task_arn"] = self.task_arn
-        start = self._start or self._resumable
+        start = self._start or self._resumable or self._doubtful
         if start:
             state["start"] = start.as_state()
+        if self._chance_ends:
+            state["chance_ends"] = self._chance_ends.isoformat()
         if self._stopping:
             state["stopping"] = self._stopping
         return state
@@ -79,6 +85,10 @@ class TaskMemory(WorkroomServer):
         if start and not start.redeemed:
             self._resumable, self.task_arn = start, ""
             self._began = self.started_at
+        elif start:
+            self._doubtful = start
+            ends = state.get("chance_ends")
+            self._chance_ends = datetime.fromisoformat(ends) if ends else None
         if self.task_arn:
             self.platform.watcher.follow(self.task_arn, self.address).started()
             metrics.TASKS_ADOPTED.inc()
@@ -89,7 +99,7 @@ class TaskMemory(WorkroomServer):
         """Forget the server; a start that an earlier hub left is kept for `start`."""
         super().clear_state()
         self.task_arn = ""
-        self._start = None
+        self._start = self._doubtful = self._chance_ends = None
         self._stopping = ""
         self._left_stopping = False
 
@@ -146,7 +156,9 @@ class TaskMemory(WorkroomServer):
     @property
     def _saver(self) -> Checkpoints:
         engine = self.user.db.get_bind()
-        return self._checkpoints.setdefault(engine, Checkpoints(engine))
+        if engine not in self._checkpoints:
+            self._checkpoints[engine] = Checkpoints(engine)
+        return self._checkpoints[engine]
 
     async def _save(self) -> None:
         await self._saver.save(self.orm_spawner.id, self.get_state())

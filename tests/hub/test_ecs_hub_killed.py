@@ -318,6 +318,12 @@ def test_no_token_of_a_start_that_was_killed_stays_good(story: Story) -> None:
     assert clients == [(len(running),)]
 
 
+def test_of_a_start_that_is_over_nothing_is_kept(story: Story) -> None:
+    """Or every hub that follows would take its code for good again."""
+    for user in STARTING:
+        eventually(f"{user}'s start is over", lambda user=user: not _start(story, user))
+
+
 def test_no_start_code_was_refused(story: Story) -> None:
     assert "ALARM" not in story.log
     assert story.fake.turn({})["failed_starts"] == {}

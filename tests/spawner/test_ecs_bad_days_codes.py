@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 from sqlalchemy.exc import OperationalError
 
 from tests.fakes.aws import Pace, Task
-from tests.spawner.ecs_world import TOKEN, Opens, swap, until
+from tests.spawner.ecs_world import TOKEN, Opens, World, swap, until
+from workroom_spawner import second_chance
 from workroom_spawner.checkpoints import Checkpoints
 from workroom_spawner.errors import ServerDied, StartTimeout
 from workroom_spawner.startcode import ALARMS, START_CODES, Refused
@@ -143,3 +145,78 @@ async def test_what_describetasks_shows_is_a_code_that_is_spent(a_world: Opens) 
         assert TOKEN not in str(shown)
         with pytest.raises(Refused, match="used"):
             await START_CODES.redeem(code_of(task), task.address)
+
+
+# -- the hub is killed between the swap and its answer --------------------------------------
+
+
+async def killed_in_a_swap(world: World) -> tuple[World, Task]:
+    """Return the next hub, which takes the server over, and its task."""
+    world.http.silent = True
+    beginning = world.begin()
+    await until(lambda: (world.state().get("start") or {}).get("redeemed"))
+    beginning.running.cancel()  # nothing is done about it
+    [task] = world.tasks()
+    return await next_hub(world), task
+
+
+async def next_hub(world: World) -> World:
+    hub = await world.restarted()
+    START_CODES._tickets.clear()  # they were of the process
+    hub.http.silent = True
+    hub.spawner()
+    return hub
+
+
+async def test_a_code_is_not_good_again_once_its_server_has_answered(
+    a_world: Opens, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The chance that a killed hub's container gets is one; later hubs do not give it again."""
+    async with a_world() as world:
+        hub, task = await killed_in_a_swap(world)
+        await asyncio.sleep(10)
+        assert hub.state()["start"]["redeemed"]
+        hub.http.silent = False
+        await until(lambda: "start" not in hub.state())
+        assert "chance_ends" not in hub.state()
+        with pytest.raises(Refused, match="expired"):
+            await START_CODES.redeem(code_of(task), task.address)
+        hub = await next_hub(hub)
+        before = alarms("unknown")
+        with pytest.raises(Refused, match="unknown"):
+            await START_CODES.redeem(code_of(task), task.address)
+        assert alarms("unknown") == before + 1
+        assert "ALARM start code refused: reason=unknown" in caplog.text
+        assert await hub.spawners["ada", ""].poll() is None
+        await hub.stop(hub.spawners["ada", ""])
+        assert hub.state() == {}
+
+
+async def test_hubs_that_come_and_go_do_not_prolong_a_second_chance(
+    a_world: Opens, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with a_world() as world:
+        clock, began = asyncio.get_running_loop().time, datetime(2030, 1, 1)
+        monkeypatch.setattr(second_chance, "_now", lambda: began + timedelta(seconds=clock()))
+        hub, task = await killed_in_a_swap(world)
+        for _ in range(2):
+            await asyncio.sleep(50)
+            hub = await next_hub(hub)
+            assert "start" in hub.state()
+        await asyncio.sleep(25)
+        with pytest.raises(Refused, match="expired"):
+            await START_CODES.redeem(code_of(task), task.address)
+        await until(lambda: "start" not in hub.state(), 5)
+        assert len(world.living()) == 1
+
+
+async def test_a_second_chance_without_a_token_to_replace_is_refused(a_world: Opens) -> None:
+    """Its owner has deleted the token: the container is told no, instead of asking on and on."""
+    async with a_world() as world:
+        hub, task = await killed_in_a_swap(world)
+        before = alarms("expired")
+        for time in (1, 2):
+            with pytest.raises(Refused, match="expired"):
+                await START_CODES.redeem(code_of(task), task.address)
+            assert alarms("expired") == before + time
+        assert len(hub.living()) == 1
