@@ -55,10 +55,15 @@ class Confirmation:
         try:
             listed = await self._api.list_tasks()
             ports = asyncio.Semaphore(PORTS_AT_ONCE)
+            in_use = self._roster.addresses_in_use()
             async with asyncio.TaskGroup() as group:
                 for watched in suspects:
+                    view = watched.last_address()
                     if watched.arn in listed:
                         self._alive(watched, "ListTasks lists it")
+                    elif view is not None and view.address in in_use:
+                        # AWS has given its address to another server, who answers there now.
+                        self._gone(watched, "its address is another task's")
                     else:
                         group.create_task(self._try_port(watched, ports))
         except AwsProblem as problem:
@@ -71,12 +76,9 @@ class Confirmation:
             answers = await self._port_answers(watched)
         if answers:
             self._alive(watched, "its port answers")
-        elif answers is not None and self._roster.not_found(watched).dead:
-            log.warning(
-                "the task %s is gone: MISSING for ECS three times, not listed, and %s",
-                watched.arn,
-                "its port is silent" if watched.last_address() else "its address was never known",
-            )
+        elif answers is not None:
+            known = watched.last_address() is not None
+            self._gone(watched, "its port is silent" if known else "its address was never known")
 
     async def _port_answers(self, watched: Watched) -> bool | None:
         """Tell whether a task's server answers; None: that could not be found out.
@@ -94,6 +96,14 @@ class Confirmation:
         except Exception:
             log.exception("a mistake of ours while trying the port of the task %s", watched.arn)
             return None
+
+    def _gone(self, watched: Watched, why: str) -> None:
+        if self._roster.not_found(watched).dead:
+            log.warning(
+                "the task %s is gone: MISSING for ECS three times, not listed, and %s",
+                watched.arn,
+                why,
+            )
 
     def _alive(self, watched: Watched, why: str) -> None:
         log.warning("ECS calls the task %s MISSING, but %s: it is kept", watched.arn, why)

@@ -142,6 +142,11 @@ class Roster:
         self.suspects.clear()
         return suspects
 
+    def addresses_in_use(self) -> set[str]:
+        """Return the addresses of tasks that ECS shows as running."""
+        views = (w.view for w in self._followed.values() if not w.evidence.missing)
+        return {view.address for view in views if view is not None and view.status == "RUNNING"}
+
     def found(self, watched: Watched) -> None:
         """Take in that a suspect was listed, or that its port answered."""
         watched.evidence = watched.evidence.alive()

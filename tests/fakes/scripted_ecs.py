@@ -37,10 +37,12 @@ class ScriptedEcs:
         self.hangs: asyncio.Event | None = None
         self.calls: list[tuple[float, list[str]]] = []
         self.lists: list[float] = []
+        self._numbers: dict[str, int] = {}
 
     def show(self, arn: str, status: str = "RUNNING", **fields: object) -> TaskView:
         """Have a task shown from now on."""
-        fields.setdefault("address", "10.0.0.1")
+        number = self._numbers.setdefault(arn, len(self._numbers))
+        fields.setdefault("address", f"10.0.{number // 250}.{number % 250 + 1}")
         self.tasks[arn] = TaskView(arn, status, **fields)  # type: ignore[arg-type]
         return self.tasks[arn]
 

@@ -118,6 +118,20 @@ async def test_a_port_that_answers_keeps_it() -> None:
     await watcher.close()
 
 
+async def test_who_got_its_address_since_does_not_keep_it() -> None:
+    ecs, port = ScriptedEcs(), Port(True)
+    watcher = watch(ecs, port)
+    await followed_for_ten_minutes(ecs, watcher)
+    address = ecs.tasks.pop("a").address
+    missing_since = now()
+    ecs.show("c", address=address)
+    watcher.follow("c").started()
+    assert 120 <= await died_at(watcher) - missing_since <= 150 + 1
+    assert not watcher.verdict("c").dead
+    assert port.tried == []
+    await watcher.close()
+
+
 @pytest.mark.parametrize("error", [OSError("no route"), RuntimeError("a mistake")])
 async def test_a_port_that_cannot_be_tried_proves_nothing(error: Exception) -> None:
     ecs, port = ScriptedEcs(), Port(error)
