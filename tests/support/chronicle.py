@@ -38,7 +38,8 @@ class Chronicle:
         self._tasks: dict[str, str] = {}
 
     def __str__(self) -> str:
-        return "\n" + "\n".join([*self._lines, self.log()[-3000:]])
+        log = [line for line in self.log().splitlines() if " 200 GET " not in line]
+        return "\n" + "\n".join([*self._lines, "The end of the hub's log:", *log[-40:]])
 
     @property
     def now(self) -> float:
