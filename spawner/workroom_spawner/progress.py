@@ -7,7 +7,8 @@ An event is a JSON object:
     stage     id of the active stage
     elapsed   seconds since the request
     stages    [{"id", "title", "state", "seconds"}], state one of
-              waiting, active, done, failed; seconds null while waiting
+              waiting, active, done, failed; seconds null while waiting, and where
+              nothing had to be done
 
 Spawners add stages; pages draw whatever comes.
 """
@@ -132,11 +133,16 @@ class Progress:
         self._changed.set()
         self._changed = asyncio.Event()
 
+    def _is_behind(self, stage: Stage) -> bool:
+        order = list(self._stages)
+        return order.index(stage.id) < order.index(self._active)
+
     def _describe(self, stage: Stage) -> dict[str, Any]:
         begun = self._begun.get(stage.id)
         ended = self._ended.get(stage.id)
         if begun is None:
-            state, seconds = "waiting", None
+            # What was passed over was not needed: an image that is there already, for one.
+            state, seconds = ("done" if self._is_behind(stage) else "waiting"), None
         else:
             state = "active" if ended is None else "done"
             seconds = round((ended if ended is not None else self._clock()) - begun, 2)

@@ -1,6 +1,6 @@
 import asyncio
 
-from workroom_spawner.progress import LOCAL_STAGES, Progress
+from workroom_spawner.progress import ECS_STAGES, LOCAL_STAGES, Progress
 
 
 class Clock:
@@ -62,3 +62,16 @@ async def test_every_follower_sees_the_present_and_every_change() -> None:
     first.cancel()
     late.cancel()
     assert seen == [["requested", "creating", "starting"], ["creating", "starting"]]
+
+
+def test_what_was_passed_over_is_done_and_took_no_time() -> None:
+    progress = Progress(ECS_STAGES, Clock())
+    progress.enter("queued")
+    progress.reach("starting")  # the image is there already
+    progress.reach("pulling")  # news that come late change nothing
+    assert [s for s, _ in states(progress)] == [
+        *("done", "done", "done", "done", "active", "waiting"),
+    ]
+    machine, pulling = progress.event()["stages"][2:4]
+    assert machine["seconds"] is None
+    assert pulling["seconds"] is None
