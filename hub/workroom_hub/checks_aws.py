@@ -85,6 +85,26 @@ def capacity_provider(value: str) -> str:
     )
 
 
+def strategy(providers: list[tuple[str, int, int]]) -> None:
+    """Refuse a strategy that RunTask would refuse: providers as name, weight and base.
+
+    Source: ECS API reference, CapacityProviderStrategyItem.
+    """
+    names = [name for name, _, _ in providers]
+    twice = next((name for name in names if names.count(name) > 1), "")
+    if twice:
+        raise ValueError(f"'{twice}' is there twice; name each capacity provider once")
+    based = [f"'{name}'" for name, _, base in providers if base]
+    if len(based) > 1:
+        raise ValueError(
+            f"{' and '.join(based)} have a base; ECS takes one, so leave it out of the others"
+        )
+    if providers and not any(weight for _, weight, _ in providers):
+        raise ValueError(
+            "every weight is 0, so no server could ever start; give at least one a weight of 1"
+        )
+
+
 def tags(value: dict[str, str]) -> dict[str, str]:
     """Return tags that AWS takes and that are not ours."""
     for key, text in value.items():

@@ -16,6 +16,7 @@ from pydantic import Field, field_validator, model_validator
 from workroom_hub import checks, checks_aws
 from workroom_hub.fields import Port, Section, Size, Slug, Span
 from workroom_hub.settings_ecs import Ecs
+from workroom_spawner.efs_root import problem_of_root
 
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 _EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104
@@ -381,6 +382,8 @@ def _ecs_problem(settings: Settings) -> str:
             "ecs: homes on EFS need ecs.task_role, the ARN of a role that may mount them "
             "(elasticfilesystem:ClientMount and ClientWrite)"
         )
+    if homes.kind != "host-path" and (problem := problem_of_root(str(homes.root))):
+        return f"homes: homes.root: {problem}"
     if homes.shared_data:
         return "homes: shared_data is a folder of this machine, for 'spawner: local' only"
     return ""

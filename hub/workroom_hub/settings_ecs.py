@@ -25,6 +25,14 @@ class CapacityProvider(Section):
     base: int = Field(0, ge=0, le=100_000, description="Servers it gets before the others.")
 
 
+def _strategy(given: list[CapacityProvider]) -> list[CapacityProvider]:
+    checks_aws.strategy([(each.name, each.weight, each.base) for each in given])
+    return given
+
+
+Strategy = Annotated[list[CapacityProvider], AfterValidator(_strategy)]
+
+
 class GroupRoles(Section):
     """Roles of the members of one group; of several groups the first one here counts."""
 
@@ -121,12 +129,12 @@ class Ecs(Section):
         "",
         description="Address of this machine on which the hub's API listens (port `local.hub_port`); default: the host of `hub_url`.",
     )
-    capacity_providers: list[CapacityProvider] = Field(
+    capacity_providers: Strategy = Field(
         default_factory=list,
         max_length=20,
         description="Strategy that picks the machines; empty: the cluster's default one.",
     )
-    gpu_capacity_providers: list[CapacityProvider] = Field(
+    gpu_capacity_providers: Strategy = Field(
         default_factory=list,
         max_length=20,
         description="The same for profiles with a GPU; empty: as the others.",

@@ -10,7 +10,7 @@
         reconcile       which tasks are ours and nobody's: stopper
         definitions, homes    what must exist before a task: background
         ecs_api         the calls: aws_calls, aws_clients, aws_errors, buckets, metrics
-    as data             ecs_settings, task_requests, task_view
+    as data             ecs_settings, efs_root, task_requests, task_view
 
 Nothing below `platform` knows JupyterHub, and only `ecs_api` and its modules know boto3; an import
 rule keeps it so.

@@ -69,8 +69,8 @@ class Threads:
 def boto3_clients(settings: EcsSettings) -> Clients:
     """Return what makes clients for `settings`' region and endpoint.
 
-    Credentials come from boto3's usual places, whatever the endpoint, which may be a VPC's. None are
-    made up, stored or logged; `workroom up` gives the emulator's to the hub's process.
+    Credentials come from boto3's usual places, whatever the endpoint, which may be a VPC's. None
+    are made up, stored or logged; `workroom up` gives the emulator's to the hub's process.
     """
     options: dict[str, Any] = {"region_name": settings.region, "config": _config(settings)}
     if settings.endpoint_url:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import re
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from workroom_spawner.background import Backoff, Flights, Inventory, Persistence
 from workroom_spawner.buckets import Priority
 from workroom_spawner.ecs_api import EcsApi
 from workroom_spawner.ecs_settings import EcsHomes, EcsSettings
+from workroom_spawner.efs_root import problem_of_root
 from workroom_spawner.requests import UID
 
 log = logging.getLogger(__name__)
@@ -30,8 +30,6 @@ _ATTEMPTS = 4
 """Times an AWS that does not answer is asked for an access point."""
 _FOLDER_WITHIN = 20.0
 """Seconds a file system may take to make a folder; a mount that hangs takes for ever."""
-_LONGEST_PATH = 100
-"""Characters of an access point's root directory; EFS's limit, as are four folders in it."""
 
 
 class HomeProblem(OSError):
@@ -54,7 +52,9 @@ class Homes:
         self._ecs = api.settings
         self._on_efs = self._ecs.homes.kind == "efs"
         if self._on_efs:
-            _check_root(self._ecs.homes)
+            problem = problem_of_root(self._ecs.homes.root)
+            if problem:
+                raise ValueError(f"homes.root: {problem}")
         self._known: dict[str, str] = {}
         self._flights: Flights[str, str] = Flights()
         self._inventory = Inventory("access points of homes", self._list)
@@ -149,14 +149,14 @@ class Homes:
         except TimeoutError as error:
             raise HomeProblem(
                 f"{path}: the file system did not answer within {_FOLDER_WITHIN:.0f} s; "
-                "look at the mount of ecs.homes.root on the hub's machine"
+                "look at the mount of homes.root on the hub's machine"
             ) from error
         self._known[path] = path
         return path
 
 
 def home_path(ecs: EcsSettings, user: str) -> str:
-    """Return the folder of a user's home, below `ecs.homes.root`; no two people share one."""
+    """Return the folder of a user's home, below `homes.root`; no two people share one."""
     owner = names.digest("installation", ecs.installation)
     return f"{ecs.homes.root.rstrip('/')}/{names.home_volume(ecs.instance, user)}-{owner}"
 
@@ -183,7 +183,7 @@ def prepare_folder(path: Path, owner: int = UID) -> None:
         pass
     except FileNotFoundError as error:
         raise HomeProblem(
-            f"{path.parent} is not there; mount the homes at it or correct ecs.homes.root"
+            f"{path.parent} is not there; mount the homes at it or correct homes.root"
         ) from error
     except OSError as error:
         raise HomeProblem(f"{path} cannot be made: {error.strerror}") from error
@@ -201,28 +201,10 @@ def prepare_folder(path: Path, owner: int = UID) -> None:
     except OSError as error:
         raise HomeProblem(
             f"{path} cannot be given to user {owner}: {error.strerror}; run the hub as root, or "
-            "make the folders yourself and set ecs.homes.prepare to false"
+            "make the folders yourself and set homes.prepare to false"
         ) from error
     finally:
         os.close(folder)
-
-
-def _check_root(homes: EcsHomes) -> None:
-    room = _LONGEST_PATH - 1 - _LONGEST_NAME
-    if not re.fullmatch(r"(/[A-Za-z0-9_-][A-Za-z0-9_.-]*){1,3}/?|/", homes.root):
-        raise ValueError(
-            f"ecs.homes.root: {homes.root!r} is no folder for access points; EFS takes up to "
-            "three names of letters, digits, - _ and . such as /homes"
-        )
-    if len(homes.root.rstrip("/")) > room:
-        raise ValueError(
-            f"ecs.homes.root: {homes.root!r} is too long; {room} characters leave room for the "
-            f"homes' names within EFS's {_LONGEST_PATH}"
-        )
-
-
-# An instance's 32 characters, home, 12 readable ones, two hashes of 12, and four hyphens.
-_LONGEST_NAME = 32 + len("home") + 12 + 12 + 12 + 4
 
 
 def _full(homes: EcsHomes) -> str:

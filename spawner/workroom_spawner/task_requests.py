@@ -18,8 +18,9 @@ from workroom_spawner.requests import HOME, UID
 CONTAINER = "server"
 WEB_PORT = 8888
 SSH_PORT = 2222
-# Of the definition; every RunTask overrides them. ECS wants some size.
-_CPU, _MEMORY = "256", "512"
+# Of the definition; every RunTask overrides them. ECS wants some size, and a container's own memory
+# for `maxSwap`, which is the swap beyond it.
+_CPU, _MEMORY = "256", 512  # CPU units, MiB
 # CPU units below which ECS takes no task (API reference, `cpu` of a task definition).
 _LEAST_CPU = 128
 _MIB = 2**20
@@ -62,7 +63,7 @@ def task_definition(spec: TaskSpec, ecs: EcsSettings) -> Request:
         "requiresCompatibilities": ["EC2"],
         "networkMode": "awsvpc",
         "cpu": _CPU,
-        "memory": _MEMORY,
+        "memory": str(_MEMORY),
         "containerDefinitions": [_container(spec, ecs)],
         "volumes": [_home_volume(spec, ecs)],
     }
@@ -94,6 +95,7 @@ def _container(spec: TaskSpec, ecs: EcsSettings) -> Request:
         "name": CONTAINER,
         "image": spec.image,
         "essential": True,
+        "memory": _MEMORY,
         "user": f"{UID}:{UID}",
         "portMappings": [
             {"containerPort": WEB_PORT, "protocol": "tcp"},

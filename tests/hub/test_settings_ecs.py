@@ -97,6 +97,9 @@ def test_all_that_is_missing_is_said_in_one_sentence(tmp_path: Path) -> None:
     [
         ({"homes": {"file_system": None}}, "needs homes.file_system"),
         ({"homes": {"kind": "volume"}}, "kind 'volume' is for 'spawner: local'"),
+        ({"homes": {"root": "/a/b/c/d"}}, "homes.root: '/a/b/c/d' is no folder for access"),
+        ({"homes": {"root": "/the homes"}}, "EFS takes up to three names"),
+        ({"homes": {"root": "/" + "a" * 23}}, "is too long; 23 characters leave room"),
         ({"homes": {"shared_data": "/srv"}}, "shared_data is a folder of this machine"),
         ({"ecs": {"task_role": None}}, "homes on EFS need ecs.task_role"),
         ({"ecs": {"registry_secret": SECRET}}, "ECS needs ecs.execution_role for it"),
@@ -110,9 +113,18 @@ def test_what_belongs_together_is_asked_for(
 
 
 def test_homes_that_the_machines_mount_need_neither_file_system_nor_role() -> None:
-    homes = {"kind": "host-path", "root": "/mnt/homes", "file_system": None}
+    homes = {"kind": "host-path", "root": "/mnt/of all/our/people's homes", "file_system": None}
     settings = Settings.model_validate(merged(homes=homes, ecs={"task_role": None}))
-    assert settings.homes.root == Path("/mnt/homes")
+    assert settings.homes.root == Path("/mnt/of all/our/people's homes")
+
+
+def test_the_longest_root_that_efs_takes_is_good() -> None:
+    Settings.model_validate(merged(homes={"root": "/" + "a" * 22}))
+
+
+def test_a_strategy_with_one_base_and_a_weight_of_0_is_good() -> None:
+    strategy = [{"name": "a", "base": 2}, {"name": "b", "weight": 0}, {"name": "c", "weight": 3}]
+    Settings.model_validate(merged(ecs={"capacity_providers": strategy}))
 
 
 def test_homes_of_a_cluster_are_not_for_this_machine(tmp_path: Path) -> None:
@@ -138,10 +150,25 @@ def test_homes_of_a_cluster_are_not_for_this_machine(tmp_path: Path) -> None:
         ("execution_role", SECRET, "a role is given by its ARN"),
         ("registry_secret", "registry-a1b2c3", "a secret is given by its ARN"),
         ("capacity_providers", [{"name": "FARGATE"}], "Fargate cannot mount"),
+        *(
+            (field, value, sentence)
+            for field in ("capacity_providers", "gpu_capacity_providers")
+            for value, sentence in (
+                ([{"name": "a"}, {"name": "a"}], "'a' is there twice; name each"),
+                ([{"name": "a", "base": 1}, {"name": "b", "base": 2}], "'a' and 'b' have a base"),
+                ([{"name": "a", "weight": 0}], "every weight is 0"),
+                (
+                    [{"name": "a", "weight": 0, "base": 1}, {"name": "b", "weight": 0}],
+                    "weight of 1",
+                ),
+            )
+        ),
         ("roles", [{"group": "research"}], "give the group a task_role"),
         ("placement_constraints", [{"type": "memberOf"}], "an expression belongs to memberOf"),
         ("placement_constraints", [{"type": "spread"}], "'memberOf' or 'distinctInstance'"),
         ("tags", {"workroom:user": "ann"}, "are taken"),
+        ("tags", {"AWS:x": "ann"}, "are taken"),
+        ("tags", {f"t{n}": "" for n in range(44)}, "at most 40"),
         ("tags", {"team": "<b>"}, "tags hold letters, digits"),
         ("stop_timeout", "3m", "is too large"),
         ("quotas", {"run": {"burst": 100}}, "Add 'rate: …'"),

@@ -291,7 +291,7 @@ def test_roots_that_efs_takes(fake: FakeAws, root: str) -> None:
 )
 def test_other_roots_are_refused_by_name(fake: FakeAws, root: str) -> None:
     ecs = replace(ECS, homes=EcsHomes(file_system="fs-12345678", root=root))
-    with pytest.raises(ValueError, match=r"ecs\.homes\.root: .*EFS"):
+    with pytest.raises(ValueError, match=r"homes\.root: .*EFS"):
         Homes(api_on(fake, ecs))
 
 
@@ -353,7 +353,7 @@ def test_what_is_no_folder_is_refused_and_left_alone(tmp_path: Path, kind: str) 
 
 
 def test_a_missing_mount_is_not_papered_over(tmp_path: Path) -> None:
-    with pytest.raises(HomeProblem, match=r"homes is not there; mount .* ecs\.homes\.root"):
+    with pytest.raises(HomeProblem, match=r"homes is not there; mount .* correct homes\.root"):
         prepare_folder(tmp_path / "homes" / "home")
 
 

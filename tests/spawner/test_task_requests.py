@@ -112,6 +112,7 @@ CONTAINER = {
     "name": "server",
     "image": "registry.example/notebook:1",
     "essential": True,
+    "memory": 512,
     "user": "59000:59000",
     "portMappings": [
         {"containerPort": 8888, "protocol": "tcp"},
@@ -127,7 +128,7 @@ CONTAINER = {
     "stopTimeout": 30,
 }
 PLAIN = {
-    "family": "workroom-c4aowyhn3hex-ada-example-com-afbfd578804214a42ee1",
+    "family": "workroom-c4aowyhn3hex-ada-example-com-9bda7ffc5bace0f75216",
     "requiresCompatibilities": ["EC2"],
     "networkMode": "awsvpc",
     "cpu": "256",
