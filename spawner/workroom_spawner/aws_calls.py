@@ -45,6 +45,20 @@ class Call:
     patient: bool = True
 
 
+@dataclass
+class Effort:
+    """What a caller who may lose interest needs to know, and can say, while `ask` goes on.
+
+    Attributes:
+        calling: The call is in its thread now: whether AWS carries it out nobody can tell but by
+            waiting for it. False in lines and pauses.
+        last: Set by the caller: no other attempt, even of a patient call.
+    """
+
+    calling: bool = False
+    last: bool = False
+
+
 class Caller:
     """Makes calls; keeps the buckets and the clients."""
 
@@ -71,6 +85,7 @@ class Caller:
         priority: Priority = Priority.LIVE,
         turn: Turn | None = None,
         secrets: Iterable[str] = (),
+        effort: Effort | None = None,
     ) -> T:
         """Make a call when its turn has come, and return the answer.
 
@@ -78,10 +93,12 @@ class Caller:
             convert: Makes of the answer what is returned; in the thread, for answers are large.
             turn: A place already taken in the call's bucket; else one of `priority` is taken now.
             secrets: Texts that no error's message may have.
+            effort: Tells the caller how far it is.
 
         Raises:
             AwsProblem: See `aws_errors`.
         """
+        effort = effort or Effort()
         try:
             # Before a token is taken, for a client is slow to make and the token would grow old.
             client = await self._client(call)
@@ -89,12 +106,15 @@ class Caller:
             attempt = 0
             while True:
                 await turn
+                effort.calling = True
                 try:
                     return await self._once(call, client, request, convert, secrets)
                 except Throttled:
                     self.buckets[call.bucket].drain()
-                    if not call.patient:
+                    if effort.last or not call.patient:
                         raise
+                finally:
+                    effort.calling = False
                 attempt += 1
                 await asyncio.sleep(_pause(attempt))
                 turn = turn.again()

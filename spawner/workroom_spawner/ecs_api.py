@@ -17,7 +17,7 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Any
 
 from workroom_spawner import metrics
-from workroom_spawner.aws_calls import Call, Caller, as_it_is
+from workroom_spawner.aws_calls import Call, Caller, Effort, as_it_is
 from workroom_spawner.aws_clients import Clients, Runner, boto3_clients
 from workroom_spawner.aws_errors import AlreadyExists, Refused, Unreachable
 from workroom_spawner.buckets import Priority, Turn
@@ -78,7 +78,9 @@ class EcsApi:
         """Line up for RunTask, so that somebody can be shown her place while she waits."""
         return self._caller.buckets["run"].line_up(priority)
 
-    async def run_task(self, request: Request, turn: Turn | None = None) -> RunOutcome:
+    async def run_task(
+        self, request: Request, turn: Turn | None = None, effort: Effort | None = None
+    ) -> RunOutcome:
         """Start one task.
 
         After `Unreachable` it may have started: repeat the same request with the same
@@ -86,6 +88,7 @@ class EcsApi:
 
         Args:
             turn: From `run_line`; without one the call lines up now.
+            effort: Tells whether the call is under way, and may end its repetition.
 
         Raises:
             QuotaFull: Too many tasks wait for a machine; try again later.
@@ -93,7 +96,12 @@ class EcsApi:
             Conflict: The `clientToken` belongs to another request.
         """
         return await self._caller.ask(
-            _RUN, request, _run_outcome, turn=turn, secrets=_environment(request)
+            _RUN,
+            request,
+            _run_outcome,
+            turn=turn,
+            secrets=_environment(request),
+            effort=effort,
         )
 
     async def stop_task(self, arn: str, reason: str) -> bool:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import random
-from bisect import bisect_left
+from collections import Counter
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any
-from weakref import WeakKeyDictionary
 
 from workroom_spawner import task_errors
+from workroom_spawner.aws_calls import Effort
 from workroom_spawner.aws_errors import (
+    AwsProblem,
     Conflict,
     Denied,
     QuotaFull,
@@ -22,10 +24,12 @@ from workroom_spawner.buckets import Priority
 from workroom_spawner.ecs_api import EcsApi
 from workroom_spawner.task_requests import START, Request, with_environment
 from workroom_spawner.task_view import RunOutcome, TaskView
+from workroom_spawner.waiting_room import waiting_room
 
-_DENIED_TRIES = 3
-_FULL_PAUSE = 5.0
-"""Seconds between two looks whether ECS takes waiting tasks again; one spawn looks for all."""
+_PAUSE = 5.0  # seconds until RunTask is asked again
+_NO_ROOM_PAUSE = 15.0  # the same, after it found no machine with room
+_TIMES: dict[type[AwsProblem], int] = {Denied: 2, UnknownTaskDefinition: 1, Conflict: 2}
+"""How often a start may meet a problem and go on; the next time it is raised."""
 
 
 @dataclass
@@ -61,57 +65,6 @@ class Start:
                 tag["value"] = client_token
 
 
-class WaitingRoom:
-    """Where spawns wait, in order, while ECS takes no more tasks that wait for a machine.
-
-    About 500 may be PROVISIONING in a cluster. Only the first in line asks again; a thousand that
-    did would use up RunTask's bucket for nothing.
-    """
-
-    def __init__(self) -> None:
-        self._arrivals = 0
-        self._line: list[int] = []  # in order of arrival, so a place is found by bisection
-        self._turns: dict[int, asyncio.Future[None]] = {}
-
-    @property
-    def waiting(self) -> int:
-        """How many wait."""
-        return len(self._line)
-
-    async def enter(self, tell: Callable[[int], None]) -> Callable[[], None]:
-        """Wait to be the first; `tell` hears every few seconds how many are before.
-
-        Returns:
-            What lets the next one be first; must be called.
-        """
-        self._arrivals += 1
-        mine, turn = self._arrivals, asyncio.get_running_loop().create_future()
-        self._line.append(mine)
-        self._turns[mine] = turn
-        try:
-            while before := bisect_left(self._line, mine):
-                tell(before)
-                await asyncio.wait([turn], timeout=_FULL_PAUSE)
-        except BaseException:
-            self._leave(mine)
-            raise
-        return lambda: self._leave(mine)
-
-    def _leave(self, mine: int) -> None:
-        if self._turns.pop(mine, None):
-            del self._line[bisect_left(self._line, mine)]
-        if self._line and not (first := self._turns[self._line[0]]).done():
-            first.set_result(None)
-
-
-_rooms: WeakKeyDictionary[EcsApi, WaitingRoom] = WeakKeyDictionary()
-
-
-def waiting_room(api: EcsApi) -> WaitingRoom:
-    """Return the waiting room of one cluster."""
-    return _rooms.setdefault(api, WaitingRoom())
-
-
 @dataclass
 class Launch:
     """One attempt to get a task.
@@ -131,13 +84,19 @@ class Launch:
     define: Callable[[], Awaitable[None]]
     tell: Callable[[str], None]
     patience: float
-    given_up: bool = False
-    _calling: bool = False
+    _effort: Effort = field(default_factory=Effort)
+    _place: int | None = None
+    """Number in the waiting room; None outside of it."""
+    _asked: float | None = None
+    """Loop time of the first RunTask, later by what was spent in the waiting room since."""
+    _unsure: bool = False
+    """Whether ECS has a task with the present token is not known."""
+    _met: Counter[type[AwsProblem]] = field(default_factory=Counter)
 
     def give_up(self, running: asyncio.Future[TaskView]) -> None:
         """End `run`, whose future this is; a call under way is waited for, to learn its task."""
-        self.given_up = True
-        if not self._calling:
+        self._effort.last = True
+        if not self._effort.calling:
             running.cancel()
 
     async def run(self) -> TaskView:
@@ -147,58 +106,43 @@ class Launch:
             SpawnProblem: There is none, and no more trying.
             AwsProblem: Likewise.
         """
-        denied, defined = 0, False
-        begun: float | None = None
-        release: Callable[[], None] | None = None
-        room = waiting_room(self.api)
-        loop = asyncio.get_running_loop()
         try:
             while True:
-                if release is None and room.waiting:
-                    release = await room.enter(self._tell_full)
+                await self._admitted()
                 await self._turn()
-                begun = begun or loop.time()
+                self._asked = self._asked or asyncio.get_running_loop().time()
                 try:
                     outcome = await self._call()
                     if outcome.task:
                         return outcome.task
-                    pause = await self._no_task(outcome)
-                except QuotaFull:
-                    if release is None:
-                        release = await room.enter(self._tell_full)
-                        begun = None  # it waited in our line, not in theirs
-                        continue
-                    self._tell_full(0)
-                    pause = _FULL_PAUSE
-                    begun = None
-                except UnknownTaskDefinition:
-                    if defined:
-                        raise
-                    defined, pause = True, 0.0
-                    await self.define()
-                except Denied:
-                    denied += 1
-                    if denied >= _DENIED_TRIES:
-                        raise
-                    pause = 5.0
-                except Unreachable:
-                    # Whether it started a task or not: the same token gives the same task.
-                    if loop.time() - begun > self.patience:
-                        raise
-                    self.tell("AWS does not answer; trying again")
-                    pause = 5.0
-                except Conflict:
-                    # Used by a hub with other settings; its task, if there is one, is an orphan.
-                    pause = 0.0
-                    await self._renew()
-                if self.given_up:
-                    raise asyncio.CancelledError
-                if begun and loop.time() - begun > self.patience:
+                    self._check_wanted()
+                    pause = await self._after_failures(outcome)
+                except AwsProblem as problem:
+                    self._check_wanted()
+                    pause = await self._after(problem)
+                if self._waited() > self.patience:
                     raise task_errors.NoCapacity(self.patience)
                 await asyncio.sleep(pause * random.uniform(0.8, 1.2))  # noqa: S311
         finally:
-            if release:
-                release()
+            self._leave()
+
+    async def _admitted(self) -> None:
+        """Wait in the waiting room, if others do or the quota was full."""
+        room = waiting_room(self.api)
+        if self._place is None:
+            # Who may have a task already asks for what is hers, and takes nobody's place.
+            if self._unsure or not room.waiting:
+                return
+            self._place = room.line_up()
+        began = asyncio.get_running_loop().time()
+        await room.admitted(self._place, self._tell_full)
+        if self._asked:
+            self._asked += asyncio.get_running_loop().time() - began
+
+    def _leave(self, *, got_in: bool = False) -> None:
+        if self._place is not None:
+            waiting_room(self.api).leave(self._place, got_in=got_in)
+            self._place = None
 
     async def _turn(self) -> None:
         self._line = self.api.run_line(Priority.LIVE)
@@ -216,23 +160,71 @@ class Launch:
         self.tell(f"All machines are busy and more are on their way{others}")
 
     async def _call(self) -> RunOutcome:
-        self._calling = True
+        """Call RunTask; any answer but a full quota lets the next in the waiting room ask."""
+        request = with_environment(self.start.request, self.secret())
         try:
-            request = with_environment(self.start.request, self.secret())
-            return await self.api.run_task(request, self._line)
-        finally:
-            self._calling = False
+            outcome = await self.api.run_task(request, self._line, self._effort)
+        except QuotaFull:
+            self._place = waiting_room(self.api).refused(self._place)
+            raise
+        except BaseException:
+            self._leave()
+            raise
+        self._leave(got_in=bool(outcome.task))
+        return outcome
 
-    async def _no_task(self, outcome: RunOutcome) -> float:
-        """Decide about failures: lack of room may pass, everything else will not."""
+    def _check_wanted(self) -> None:
+        if self._effort.last:
+            raise asyncio.CancelledError
+
+    async def _after_failures(self, outcome: RunOutcome) -> float:
+        """Decide about failures: lack of room may pass, everything else will not.
+
+        Returns:
+            The seconds until another attempt.
+        """
         if not outcome.failures or not all(f.startswith("RESOURCE") for f in outcome.failures):
             raise task_errors.AwsRefused(f"RunTask failures: {', '.join(outcome.failures)}")
         self.tell("No machine has room for this profile yet; trying again")
         await self._renew()
-        return 15.0
+        return _NO_ROOM_PAUSE
+
+    async def _after(self, problem: AwsProblem) -> float:
+        """Do what helps against a problem, or raise it.
+
+        Returns:
+            The seconds until another attempt.
+        """
+        self._met[type(problem)] += 1
+        if self._met[type(problem)] > _TIMES.get(type(problem), math.inf):
+            raise problem
+        if isinstance(problem, QuotaFull):
+            self._asked = None  # it waits in our line, not in theirs
+            self._unsure = False
+            return 0.0
+        if isinstance(problem, Unreachable):
+            # Whether it started a task or not: the same token gives the same task.
+            self._unsure = True
+            if self._waited() > self.patience:
+                raise problem
+            self.tell("AWS does not answer; trying again")
+        elif isinstance(problem, UnknownTaskDefinition):
+            await self.define()
+            return 0.0
+        elif isinstance(problem, Conflict):
+            # Used by a hub with other settings; its task, if there is one, is an orphan.
+            await self._renew()
+        elif not isinstance(problem, Denied):
+            raise problem
+        return _PAUSE
+
+    def _waited(self) -> float:
+        """Return the seconds since the first RunTask, but for those in the waiting room."""
+        return asyncio.get_running_loop().time() - self._asked if self._asked else 0.0
 
     async def _renew(self) -> None:
         self.start.again_with(new_token())
+        self._unsure = False
         await self.renewed()
 
 

@@ -1,10 +1,8 @@
-"""RunTask and what comes before it: failures, lost answers, full quotas, refusals."""
+"""RunTask and what comes before it: failures, lost answers, refusals."""
 
 from __future__ import annotations
 
 import asyncio
-import re
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -14,9 +12,8 @@ from tests.fakes.aws import ManagedScaling, bad_days
 from tests.fakes.aws.bad_days import BadDay
 from tests.fakes.aws.errors import AwsError
 from tests.fakes.aws.wire import Call
-from tests.spawner.ecs_world import ECS, Beginning, Opens, World, until
+from tests.spawner.ecs_world import ECS, Opens, World, until
 from workroom_spawner.checkpoints import Checkpoints
-from workroom_spawner.ecs_settings import Bucket, Quotas
 from workroom_spawner.errors import SpawnProblem, Unexpected
 from workroom_spawner.task_errors import (
     AwsDenied,
@@ -165,14 +162,34 @@ async def test_throttled_runtask_waits(a_world: Opens) -> None:
         assert len(tokens(world)) < 60
 
 
-class TokenTaken(BadDay):
-    """The first RunTask meets somebody else's token."""
+@pytest.mark.parametrize("there", [0.0, 4.0], ids=["pause", "request under way"])
+async def test_cancelled_while_runtask_is_throttled(a_world: Opens, there: float) -> None:
+    """It is repeated until it succeeds: not for somebody who has left."""
+    async with a_world() as world:
+        world.fake.suffer(RunTaskThrottledFor(120))
+        beginning = world.begin()
+        await asyncio.sleep(20)
+        asked = len(tokens(world))
+        world.wire.there = there
+        if there:
+            await until(lambda: beginning.spawner._launching[0]._effort.calling)
+        await beginning.cancel()
+        await asyncio.sleep(300)
+        assert len(tokens(world)) == asked + (1 if there else 0)
+        assert world.tasks() == []
+        world.wire.there = 0.0
+        await world.start()
 
-    met = False
+
+class TokenTaken(BadDay):
+    """The first RunTask, or more of them, meets somebody else's token."""
+
+    def __init__(self, times: int = 1) -> None:
+        self._left = times
 
     def before(self, call: Call, now: float) -> None:
-        if call.operation == "RunTask" and not self.met:
-            self.met = True
+        if call.operation == "RunTask" and self._left:
+            self._left -= 1
             raise AwsError("ConflictException", "The provided clientToken is already in use")
 
 
@@ -181,6 +198,18 @@ async def test_a_token_that_is_taken_is_replaced(a_world: Opens) -> None:
         world.fake.suffer(TokenTaken())
         await world.start()
         assert len(set(tokens(world))) == 2
+
+
+async def test_tokens_that_are_all_taken_are_given_up(a_world: Opens) -> None:
+    """It cannot be; so it is no reason to use up everybody's RunTask."""
+    async with a_world() as world:
+        world.fake.suffer(TokenTaken(times=1000))
+        began = asyncio.get_running_loop().time()
+        with pytest.raises(AwsRefused, match="AWS refused to start your server") as raised:
+            await world.start()
+        assert len(set(tokens(world))) == len(tokens(world)) == 3
+        assert asyncio.get_running_loop().time() - began > 6
+        await assert_nothing_left(world, raised.value)
 
 
 async def test_a_definition_deregistered_under_us_is_registered_again(a_world: Opens) -> None:
@@ -244,44 +273,3 @@ async def test_waiting_for_a_machine_does_not_count_towards_the_start_time_out(
     async with a_world(scaling=scaling, boot_seconds=60) as world:
         server = await world.start()
         assert await server.poll() is None
-
-
-async def test_many_at_once_meet_a_full_quota(a_world: Opens) -> None:
-    """50 of 150 may be PROVISIONING: none fails, order is kept, only the first in line asks AWS."""
-    # Homes and definitions are another test's business.
-    quick = Quotas(register=Bucket(600, 600), other=Bucket(600, 600))
-    scaling = ManagedScaling(machines=0, most=100, machine_seconds=200)
-    async with a_world(scaling=scaling, settings=replace(ECS, quotas=quick)) as world:
-        world.fake.buckets.set("register", 600, 600, ["RegisterTaskDefinition"], 0.0)
-        world.fake.ecs.provisioning_most = 50  # AWS's is 500
-        beginnings = [world.begin(f"user-{n:03}") for n in range(150)]
-        await until(lambda: len(world.tasks()) == 50, 60)
-        await asyncio.sleep(30)
-        asked = len(tokens(world))
-        waiting = sorted(
-            (before(each), each.spawner.user.name) for each in beginnings if inside(each)
-        )
-        assert [place for place, _ in waiting] == list(range(100))
-        late = world.begin("who comes later")
-        await asyncio.sleep(60)
-        assert before(late) == 100
-        names = {
-            request["clientToken"]: request["tags"] for request in world.requests.of("RunTask")
-        }
-        assert "who comes later" not in str(names), "she asked AWS out of turn"
-        assert len(tokens(world)) - asked <= 15
-        await asyncio.gather(*(each.running for each in [*beginnings, late]))
-        assert len(world.living()) == 151
-        got_in = [task.tags["workroom:user"] for task in world.tasks()[50:]]
-        assert got_in == [*(user for _, user in waiting), "who comes later"]
-
-
-def inside(beginning: Beginning) -> bool:
-    """Tell whether a start is in the waiting room."""
-    return "All machines are busy and more are on their way" in beginning.says
-
-
-def before(beginning: Beginning) -> int:
-    """Return how many a person reads are before her."""
-    found = re.search(r"(\d+) before you", beginning.says)
-    return int(found[1]) if found else 0
