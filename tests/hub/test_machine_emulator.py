@@ -243,17 +243,6 @@ def test_where_uv_fails_pip_is_tried(
     assert python.exists()
 
 
-def test_homes_of_the_emulator_count_when_a_purge_asks(
-    stack: Stack, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (stack.home / "homes" / "lab-home-ann").mkdir(parents=True)
-    (stack.home / "homes" / "lab-home-bob").mkdir()
-    volumes = SimpleNamespace(list=lambda filters: [])
-    engine = SimpleNamespace(volumes=volumes, close=lambda: None)
-    monkeypatch.setattr(down.engine, "connect", lambda: engine)
-    assert "removes 2 homes and every account of 'lab'" in down.purge_question(stack)
-
-
 # -- the cluster ---------------------------------------------------------------------------------
 
 

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import os
 import shutil
+import sqlite3
 import time
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from workroom_hub.errors import EngineError, HubError
 from workroom_hub.machine import (
+    database,
     emulator,
     engine,
     firewall,
+    home_folders,
     hub,
     network,
     processes,
@@ -84,6 +86,7 @@ def _stop_everything(stack: Stack, *, purge: bool) -> None:
         step.result = "stopped" if processes.stop(stack.home, hub.ROLE, grace=20) else "not running"
         for stray in processes.strays(stack.home):
             processes.end(stray)
+    _settle_database(stack)
     with report.step("Web proxy") as step:
         step.result = "stopped" if processes.stop(stack.home, proxy.ROLE) else "not running"
     if stack.emulated:
@@ -92,6 +95,8 @@ def _stop_everything(stack: Stack, *, purge: bool) -> None:
             ended = processes.stop(stack.home, emulator.ROLE, grace=30)
             step.result = "stopped" if ended else "not running"
     elif stack.settings.spawner == "ecs":
+        if purge:
+            _tell_of_homes(stack, 0)
         return
     try:
         client = engine.connect()
@@ -105,12 +110,10 @@ def _stop_everything(stack: Stack, *, purge: bool) -> None:
         step.result = ", ".join(_clear(client, stack)) or "nothing left"
     (stack.home / EMULATOR_CHOSEN).unlink(missing_ok=True)
     if purge:
-        with report.step("Homes") as step:
-            ours, kept = homes(client, stack)
-            for volume in ours:
-                volume.remove(force=True)
-            count = len(ours) + len(_home_folders(stack))
-            step.result = f"{count} removed" if count else "there were none"
+        ours, kept = homes(client, stack)
+        for volume in ours:
+            volume.remove(force=True)
+        _tell_of_homes(stack, len(ours))
         if kept:
             report.line(
                 "Kept, because another installation of the same instance name made them "
@@ -125,6 +128,19 @@ def _stop_everything(stack: Stack, *, purge: bool) -> None:
     sentence = engine.stop_ours(stack.home)
     if sentence:
         report.line(sentence[0].upper() + sentence[1:] + ".")
+
+
+def _settle_database(stack: Stack) -> None:
+    """Make `hub.sqlite` a file that can be copied; nothing else of `down` depends on it."""
+    try:
+        if database.settle(stack.home):
+            return
+        why = "another program has it open"
+    except sqlite3.Error as error:
+        why = str(error)
+    stack.report.warn(
+        f"Part of the database is in hub.sqlite-wal still ({why}): copy both files, or none."
+    )
 
 
 def stop_servers(stack: Stack) -> int:
@@ -213,24 +229,30 @@ def homes(client: DockerClient, stack: Stack) -> tuple[list[Volume], list[str]]:
     return ours, sorted(others)
 
 
-def _home_folders(stack: Stack) -> list[Path]:
-    """Return the homes made while the AWS emulator was in use."""
-    folder = stack.home / "homes"
-    return sorted(folder.iterdir()) if folder.is_dir() else []
+def _tell_of_homes(stack: Stack, volumes: int) -> None:
+    """Say how many homes a purge removes; the folders go with the state."""
+    with stack.report.step("Homes") as step:
+        count = volumes + len(home_folders.look(stack).homes)
+        step.result = f"{count} removed" if count else "there were none"
 
 
 def purge_question(stack: Stack) -> str:
     """Return what `--purge` asks, with the number of homes that it would remove."""
     if not stack.home.is_dir():
         return "There is no state folder here, so nothing would be removed. Go on?"
+    folders = home_folders.look(stack)
     if stack.spawner == "ecs" and not stack.emulated:
+        ecs = stack.settings.homes
+        where = f"in {ecs.root}" if ecs.kind == "host-path" else f"on {ecs.file_system}"
+        # Of a time when servers ran on the emulator.
+        here = f" and {folders.told}" if folders.homes else ""
         return (
-            f"This removes every account of '{stack.settings.instance}' for ever. Homes are not on "
-            "this machine and stay. Go on?"
+            f"This removes every account of '{stack.settings.instance}'{here} for ever. "
+            f"The cluster's homes, {where}, stay. Go on?"
         )
     try:
         client = engine.connect()
-        count = len(homes(client, stack)[0]) + len(_home_folders(stack))
+        count = len(homes(client, stack)[0]) + len(folders.homes)
         client.close()
     except EngineError:
         what = "every account"
@@ -240,8 +262,12 @@ def purge_question(stack: Stack) -> str:
 
 
 def _remove_state(stack: Stack) -> None:
+    kept = home_folders.look(stack)
     for pattern in _STATE:
         for path in stack.home.glob(pattern):
+            if path == kept.root and kept.kept:
+                stack.report.line(f"Kept: {path}, because {kept.kept}.")
+                continue
             if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path)
             else:
@@ -252,5 +278,7 @@ def _remove_folder(stack: Stack) -> None:
     try:
         stack.home.rmdir()
     except OSError:
-        left = ", ".join(sorted(path.name for path in stack.home.iterdir())[:5])
-        stack.report.line(f"Kept in {stack.home}, because they are not Workroom's: {left}")
+        others = sorted(path.name for path in stack.home.iterdir() if path.name != "homes")
+        if others:
+            left = ", ".join(others[:5])
+            stack.report.line(f"Kept in {stack.home}, because they are not Workroom's: {left}")
