@@ -6,7 +6,6 @@ SpawnProblem
 ├── AwsRefused          AWS said no to the request, or found no place for the task
 ├── NoCapacity          no machine became free, or was added, in time
 ├── HomeUnavailable     the home could not be made or mounted
-├── ImageUnavailable    the image could not be pulled
 └── ServerDied          (errors.py) its task ended
 """
 
@@ -82,17 +81,6 @@ class HomeUnavailable(SpawnProblem):
         )
 
 
-class ImageUnavailable(SpawnProblem):
-    reason = "image_unavailable"
-
-    def __init__(self, image: str, detail: str = "") -> None:
-        super().__init__(
-            f"The image '{image}' could not be fetched from the registry. Try again, or choose "
-            f"another image, and {_ENGINEER} if it fails again.",
-            detail=detail,
-        )
-
-
 def from_aws(error: Exception) -> SpawnProblem:
     """Turn what a start on ECS raised into a problem."""
     if isinstance(error, SpawnProblem):
@@ -108,7 +96,7 @@ def from_aws(error: Exception) -> SpawnProblem:
 
 def why_stopped(view: TaskView | None) -> str:
     """Return everything AWS says about the end of a task, for the log."""
-    if view is None:
+    if view is None or not (view.stop_code or view.status in ("STOPPED", "DELETED")):
         return "the task is not known to AWS any more"
     words = (view.stop_code, view.stopped_reason, view.container_reason)
     code = f"exit code {view.exit_code}" if view.exit_code is not None else ""
@@ -127,6 +115,11 @@ class _Rule:
     sentence: str
 
 
+_NOT_STARTED = (
+    "could not be started",
+    "The machine it was given could not start it. Try again: another machine may do; if it "
+    "fails again, your platform engineer finds the reason with `workroom logs hub`.",
+)
 _RULES = (
     _Rule(
         r"CannotPullContainerError|CannotPullImageManifestError|CannotPullECRContainerError",
@@ -139,14 +132,16 @@ _RULES = (
         "out of memory",
         "It ran out of memory{limit}. Start it again with a larger profile; your files are kept.",
     ),
+    # Before the home's, for the words of Docker's own errors are of mounts, too.
+    _Rule(r"CannotCreateContainer|CannotStartContainer|OCI runtime", *_NOT_STARTED),
     _Rule(
-        r"(?i)efs|mount|volume",
+        r"CannotCreateVolume|(?i:\b(EFS|mount\w*|volumes?)\b)",
         "home could not be mounted",
         "Your home folder could not be mounted on the machine it was given. Your files are safe; "
         f"start it again, and {_ENGINEER} if it fails again.",
     ),
     _Rule(
-        r"SpotInterruption|(?i:spot interruption)",
+        r"SpotInterruption|(?i:spot (interruption|task was interrupted))",
         "spot machine reclaimed",
         f"AWS took back the spot machine it ran on. {_AGAIN}",
     ),
@@ -157,9 +152,7 @@ _RULES = (
     ),
     _Rule(
         r"ResourceInitializationError|TaskFailedToStart|CannotCreate|CannotStart|DockerTimeout",
-        "could not be started",
-        "The machine it was given could not start it. Try again: another machine may do; if it "
-        "fails again, your platform engineer finds the reason with `workroom logs hub`.",
+        *_NOT_STARTED,
     ),
     _Rule(
         r"UserInitiated",
@@ -200,6 +193,26 @@ def death(view: TaskView | None, memory: int) -> tuple[str, str]:
         )
     code = f" (exit code {view.exit_code})" if view.exit_code is not None else ""
     return f"exit code {view.exit_code}", f"Its process ended by itself{code}. {_AGAIN}"
+
+
+def no_machine(view: TaskView | None, patience: float) -> NoCapacity | None:
+    """Return the problem of a task that ECS gave up before it had a machine, else None.
+
+    ECS ends a task that is PROVISIONING for 10 to 30 minutes, with a stop code that it also has for
+    tasks that a machine could not start. Those had an address, began a pull, or name an error.
+
+    Args:
+        patience: Seconds it may have waited, where AWS does not say.
+    """
+    if view is None or view.status != "STOPPED" or view.stop_code != "TaskFailedToStart":
+        return None
+    if view.address or view.pull_started_at or view.container_reason:
+        return None
+    if re.search(r"\w(Error|Exception)\b", view.stopped_reason):
+        return None
+    if view.created_at and view.stopped_at:
+        patience = (view.stopped_at - view.created_at).total_seconds()
+    return NoCapacity(patience, why_stopped(view))
 
 
 def died(view: TaskView | None, memory: int, lines: str = "") -> ServerDied:

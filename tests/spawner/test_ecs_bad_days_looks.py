@@ -125,7 +125,9 @@ async def test_a_silent_task_that_is_listed_is_kept(a_world: Opens) -> None:
             assert await servers[0].poll() is None
 
 
-async def test_a_task_that_vanished_is_noticed_by_the_rule_and_not_sooner(a_world: Opens) -> None:
+async def test_a_task_that_vanished_is_noticed_by_the_rule_and_not_sooner(
+    a_world: Opens, caplog: pytest.LogCaptureFixture
+) -> None:
     """Three times MISSING, 60 s apart, not listed, older than five minutes, its port silent."""
     async with a_world() as world:
         began = asyncio.get_running_loop().time()
@@ -138,6 +140,7 @@ async def test_a_task_that_vanished_is_noticed_by_the_rule_and_not_sooner(a_worl
                 await asyncio.sleep(1)
         assert server.last_failure
         assert "AWS does not know it any more" in server.last_failure["message"]
+        assert "ended: the task is not known to AWS any more" in caplog.text
         await world.stop(server)
         assert [row.reason for row in world.usage()] == ["died: task gone"]
 
