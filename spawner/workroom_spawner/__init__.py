@@ -8,6 +8,7 @@
     on ECS, the cluster platform: one for all servers of a process, made of
         watcher         which tasks live: roster, watched, verdicts, confirmation, outage
         reconcile       which tasks are ours and nobody's: stopper
+        endings         which were told to end and may not have
         definitions, homes    what must exist before a task: background
         ecs_api         the calls: aws_calls, aws_clients, aws_errors, buckets, metrics
     as data             ecs_settings, efs_root, task_requests, task_view

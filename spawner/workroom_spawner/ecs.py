@@ -133,6 +133,10 @@ class EcsSpawner(TaskEnd, Spawner):  # type: ignore[misc]
     async def _launch(self, progress: Progress) -> None:
         start = self._begun()
         if not start.arn:
+            # Two servers on one home would write the same files.
+            await self.platform.endings.over(
+                self.server_id, lambda: progress.tell("Your last server is ending")
+            )
             launch = Launch(
                 api=self.platform.api,
                 start=start,
@@ -186,7 +190,12 @@ class EcsSpawner(TaskEnd, Spawner):  # type: ignore[misc]
 
     def _revoke_code(self) -> None:
         if self._ticket:
-            START_CODES.revoke(self._ticket)
+            START_CODES.revoke(self._ticket, self.last_address())
+
+    def last_address(self) -> str:
+        """Return where the task is, as it was last seen; "" while it has no address."""
+        view = self.platform.watcher.view(self.task_arn) if self.task_arn else None
+        return view.address if view else ""
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Take up what `get_state` of an earlier hub process said."""

@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 from workroom_spawner.definitions import Definitions
 from workroom_spawner.ecs_api import EcsApi
 from workroom_spawner.ecs_settings import EcsSettings
+from workroom_spawner.endings import Endings
 from workroom_spawner.homes import Homes
 from workroom_spawner.reconcile import Known, Reconciler
 from workroom_spawner.task_requests import WEB_PORT, Request, TaskSpec, task_definition
@@ -39,6 +40,7 @@ class EcsPlatform:
     definitions: Definitions
     homes: Homes
     reconciler: Reconciler
+    endings: Endings
     servers: dict[str, Known] = field(default_factory=dict)
     _machines: Machines | None = None
     _machines_old: float = 0.0
@@ -69,6 +71,7 @@ class EcsPlatform:
             Definitions(api),
             Homes(api),
             Reconciler(api, watcher, lambda: servers),
+            Endings(watcher, settings.stop_seconds),
             servers,
         )
 

@@ -11,7 +11,7 @@ from jupyterhub.utils import maybe_future
 
 from workroom_spawner import task_errors
 from workroom_spawner.launch import Launch
-from workroom_spawner.task_memory import TaskMemory
+from workroom_spawner.task_memory import SAVE_WITHIN, TaskMemory
 from workroom_spawner.task_view import TaskView
 
 _LOG_LINES = 15
@@ -85,23 +85,31 @@ class TaskEnd(TaskMemory):
         if not self.end_reason:
             self.end_reason = "cancelled" if self.start_under_way() else self._stop_reason()
         self._stopping = self.end_reason
-        try:
-            # Or the next hub process would take it for a server that runs, or go on starting it.
-            await self._save()
-        except Exception:
-            self.log.exception("%s: that it is to stop could not be saved", self._log_name)
+        await self._save_stop()
         if not self.task_arn:
             return
         arn, reason = self.task_arn, f"workroom: {self.end_reason}"
+        known: bool | None = None
         try:
             async with asyncio.timeout(_STOP_WITHIN):
                 known = await self.platform.api.stop_task(arn, reason)
         except Exception as error:
             self.log.warning("%s: StopTask goes on in the background (%r)", self._log_name, error)
-            known = False
         if not known:
             # Or it is so new that ECS does not know it yet, and would run on.
             self.platform.reconciler.stop_later(arn, reason)
+        if known is not False and (self._start is None or self._start.redeemed):
+            # Without its environment there is no server that would write into the home.
+            self.platform.endings.told(self.server_id, arn)
+
+    async def _save_stop(self) -> None:
+        """Write down that it is to stop; a database that is locked holds up nobody's stop."""
+        try:
+            async with asyncio.timeout(SAVE_WITHIN):
+                # Or the next hub process would take it for a server that runs, or still start it.
+                await self._save()
+        except Exception:
+            self.log.exception("%s: that it is to stop could not be saved", self._log_name)
 
     async def run_post_stop_hook(self) -> None:
         """Leave nothing behind: the hub calls this at the end of every stop and failed start."""
@@ -133,6 +141,9 @@ class TaskEnd(TaskMemory):
         if verdict.dead:
             self.log.error("%s ended: %s", self._log_name, task_errors.why_stopped(verdict.view))
             self.ended_at = _utc(verdict.view.stopped_at if verdict.view else None)
+            patience = self.platform_settings.capacity_timeout
+            if no_machine := task_errors.no_machine(verdict.view, patience):
+                raise no_machine
             raise task_errors.died(verdict.view, self._memory(), await self._last_lines())
 
 

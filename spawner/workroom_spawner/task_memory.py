@@ -20,6 +20,9 @@ from workroom_spawner.reconcile import Known
 from workroom_spawner.server import WorkroomServer
 from workroom_spawner.task_requests import WEB_PORT, server_id
 
+SAVE_WITHIN = 5.0
+"""Seconds a stop waits for the database, which may be locked."""
+
 
 class TaskMemory(WorkroomServer):
     """A server's task and its start under way: in the hub's table, and for the reconciler.
@@ -165,5 +168,9 @@ class TaskMemory(WorkroomServer):
 
     async def _settle(self) -> None:
         """Have the hub's own last word on the state written after ours."""
-        await self._saver.settled()
+        try:
+            async with asyncio.timeout(SAVE_WITHIN):
+                await self._saver.settled()
+        except TimeoutError:
+            self.log.warning("%s: its last state is still being saved", self._log_name)
         self.user.db.expire(self.orm_spawner, ["state"])

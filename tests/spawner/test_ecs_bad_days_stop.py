@@ -9,8 +9,9 @@ import pytest
 
 from tests.fakes.aws import ManagedScaling, Pace, bad_days
 from tests.spawner.ecs_world import ECS, Beginning, Opens, World, until
+from workroom_spawner.checkpoints import Checkpoints
 from workroom_spawner.ecs_settings import Bucket, Quotas
-from workroom_spawner.launch import waiting_room
+from workroom_spawner.waiting_room import waiting_room
 
 pytestmark = pytest.mark.looptime
 
@@ -29,6 +30,12 @@ async def assert_over(world: World, user: str = "ada") -> None:
     await asyncio.sleep(60)
     assert world.living() == []
     assert world.platform.servers == {}
+
+
+async def warmed_up(world: World) -> None:
+    """Have the user's home and task definition there, and nothing of her that still ends."""
+    await world.stop(await world.start())
+    await asyncio.sleep(ECS.stop_seconds + 10)
 
 
 # -- StopTask ----------------------------------------------------------------------
@@ -106,6 +113,100 @@ async def test_the_server_gets_its_time_to_end_by_itself(a_world: Opens) -> None
         assert task.exit_code == 143  # SIGTERM, not SIGKILL
 
 
+async def test_a_locked_database_holds_up_no_stop(
+    a_world: Opens, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with a_world() as world:
+        server = await world.start()
+        clock = asyncio.get_running_loop().time
+        began = clock()
+        with monkeypatch.context() as patch:
+            patch.setattr(Checkpoints, "_soon", lambda *_: asyncio.sleep(3600))
+            stopped = asyncio.create_task(until(lambda: not world.living(), 6))
+            await world.stop(server)
+            assert clock() - began < 12
+            await stopped
+        assert [row.reason for row in world.usage()] == ["stopped"]
+
+
+# -- the next start of the same server --------------------------------------------------
+
+
+async def test_the_next_start_waits_until_the_last_server_has_ended(a_world: Opens) -> None:
+    """Or two Jupyters would write the same files. Nobody else waits, and it costs two looks."""
+    async with a_world(pace=Pace(exit_seconds=20)) as world:
+        await world.stop(await world.start("bob"))
+        server = await world.start()
+        await asyncio.sleep(60)
+        await world.stop(server)
+        world.fake.reset_counters()
+        beginning = world.begin()
+        began = asyncio.get_running_loop().time()
+        await asyncio.sleep(3)
+        assert (beginning.stage, beginning.says) == ("queued", "Your last server is ending")
+        await world.start("bob")
+        assert asyncio.get_running_loop().time() - began < 10
+        assert world.fake.calls["DescribeTasks"] <= 2  # one was bob's
+        await beginning.running
+        old, new = [task for task in world.tasks() if task.tags["workroom:user"] == "ada"]
+        assert old.at["executionStoppedAt"] < new.at["createdAt"]
+        assert new.at["createdAt"] - began < ECS.stop_seconds + 10
+
+
+async def test_a_server_that_has_ended_is_not_waited_for(a_world: Opens) -> None:
+    async with a_world() as world:
+        await world.stop(await world.start())
+        await asyncio.sleep(10)
+        world.fake.reset_counters()
+        beginning = world.begin()
+        await until(lambda: world.fake.calls["RunTask"], 1)
+        assert world.fake.calls["DescribeTasks"] == 1
+        await beginning.running
+        await world.stop(beginning.spawner)
+        await asyncio.sleep(ECS.stop_seconds + 10)
+        world.fake.reset_counters()
+        await world.start()
+        assert world.fake.calls["DescribeTasks"] == 1  # for its address
+
+
+@pytest.mark.parametrize("day", [bad_days.DescribeThrottledFor(900), bad_days.NetworkGone(28)])
+async def test_the_last_server_is_not_waited_for_longer_than_it_may_take(
+    a_world: Opens, day: bad_days.BadDay
+) -> None:
+    async with a_world() as world:
+        await world.stop(await world.start())
+        world.fake.suffer(day)
+        beginning = world.begin()
+        await asyncio.sleep(ECS.stop_seconds)
+        assert beginning.says == "Your last server is ending"
+        await until(lambda: len(world.tasks()) == 2, 8)
+        beginning.running.cancel()
+
+
+async def test_who_cancels_while_the_last_server_ends_does_not_forget_it(a_world: Opens) -> None:
+    async with a_world(pace=Pace(exit_seconds=12)) as world:
+        await world.stop(await world.start())
+        for _ in range(2):
+            beginning = world.begin()
+            await asyncio.sleep(2)
+            await beginning.cancel()
+        assert len(world.tasks()) == 1
+        await world.start()
+        old, _ = world.tasks()
+        assert old.status == "STOPPED"
+
+
+async def test_a_task_that_never_had_a_server_is_not_waited_for(a_world: Opens) -> None:
+    async with a_world(boot_seconds=1000) as world:
+        beginning = world.begin()
+        await until(lambda: world.tasks("RUNNING"))
+        world.fake.pace.exit_seconds = 25
+        await beginning.cancel()
+        again = world.begin()
+        await until(lambda: len(world.tasks()) == 2, 3)
+        again.running.cancel()
+
+
 # -- cancelled by the user ------------------------------------------------------------
 
 
@@ -160,7 +261,7 @@ async def test_cancelled_in_the_waiting_room(a_world: Opens) -> None:
 async def test_cancelled_while_runtask_is_under_way(a_world: Opens, there: float) -> None:
     """The task is there a moment later, and unknown to StopTask at first: it is stopped soon."""
     async with a_world(pace=Pace(visible_after=3.0)) as world:
-        await world.stop(await world.start())
+        await warmed_up(world)
         world.containers.boot_seconds = 1000  # or its code would be refused, and it would exit
         world.fake.reset_counters()
         beginning = world.begin()
@@ -249,7 +350,7 @@ async def test_the_next_start_does_not_wait_for_the_last_call_of_the_cancelled_o
     a_world: Opens,
 ) -> None:
     async with a_world() as world:
-        await world.stop(await world.start())
+        await warmed_up(world)
         beginning = world.begin()
         world.wire.back = 100.0
         await asyncio.sleep(1)
