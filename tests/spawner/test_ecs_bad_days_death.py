@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import re
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from functools import partial
+from typing import Any
 
 import pytest
 
@@ -14,6 +15,8 @@ from tests.fakes.aws import Ending, Pace, Task, bad_days
 from tests.fakes.aws.bad_days import TaskStopsAt
 from tests.spawner.ecs_world import Opens, World
 from workroom_spawner.errors import ServerDied
+from workroom_spawner.task_errors import death, no_machine
+from workroom_spawner.task_view import TaskView
 
 pytestmark = pytest.mark.looptime
 
@@ -192,3 +195,67 @@ async def test_an_exit_of_78_names_the_hub(a_world: Opens) -> None:
         world.fake.suffer(TaskStopsAt("process", gave_up, after=5))
         with pytest.raises(ServerDied, match=r"settings from the hub"):
             await world.start()
+
+
+HOME = "home could not be mounted"
+NOT_STARTED = "could not be started"
+
+
+@pytest.mark.parametrize(
+    ("container", "code", "task", "expected"),
+    [
+        ("", "TaskFailedToStart", "RESOURCE: insufficient amount of memory", NOT_STARTED),
+        (
+            "CannotStartContainerError: Error response from daemon: failed to create shim task: "
+            "OCI runtime create failed: mounting /proc to rootfs: no such file",
+            "TaskFailedToStart",
+            "Task failed to start",
+            NOT_STARTED,
+        ),
+        (
+            "CannotCreateContainerError: No such volume",
+            "TaskFailedToStart",
+            "Task failed to start",
+            NOT_STARTED,
+        ),
+        (
+            "CannotCreateVolumeError: VolumeDriver.Mount: mounting volume failed: b'mount.nfs4'",
+            "TaskFailedToStart",
+            "Task failed to start",
+            HOME,
+        ),
+        ("", "TaskFailedToStart", "ResourceInitializationError: EFS utils failed", HOME),
+        ("", "TaskFailedToStart", "ResourceInitializationError: no network", NOT_STARTED),
+        ("", "", "Your Spot Task was interrupted.", "spot machine reclaimed"),
+    ],
+)
+def test_whose_fault_it_is(container: str, code: str, task: str, expected: str) -> None:
+    """AWS's words are alike: of a mount by Docker, of an amount, of the home's."""
+    view = TaskView(
+        "arn", "STOPPED", stop_code=code, stopped_reason=task, container_reason=container
+    )
+    assert death(view, 0)[0] == expected
+
+
+@pytest.mark.parametrize(
+    ("change", "placed"),
+    [
+        ({}, False),
+        ({"address": "10.0.0.9"}, True),
+        ({"pull_started_at": datetime(2026, 1, 1, tzinfo=UTC)}, True),
+        ({"container_reason": "CannotPullContainerError: gone"}, True),
+        ({"stopped_reason": "ResourceInitializationError: unable to attach the ENI"}, True),
+        ({"stop_code": "SpotInterruption"}, True),
+        ({"status": "DEPROVISIONING"}, True),
+    ],
+)
+def test_which_task_had_no_machine(change: dict[str, Any], placed: bool) -> None:
+    """Only its owner reads that no machine became free."""
+    view = TaskView(
+        "arn", "STOPPED", stop_code="TaskFailedToStart", stopped_reason="Capacity is unavailable"
+    )
+    assert (no_machine(replace(view, **change), 600) is None) == placed
+
+
+def test_a_task_aws_forgot_had_perhaps_a_machine() -> None:
+    assert no_machine(None, 600) is None

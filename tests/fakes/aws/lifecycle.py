@@ -150,7 +150,8 @@ class Lifecycle:
         self._timeline.at(now + self.pace.deprovision_seconds, lambda at: self._stopped(task, at))
 
     def _stopped(self, task: Task, now: float) -> None:
-        task.interface = "DELETED"
+        if task.interface != "PRECREATED":  # else there never was one, nor an address
+            task.interface = "DELETED"
         task.at["stoppedAt"] = now
         task.at.setdefault("executionStoppedAt", now)
         self._become(task, "STOPPED", now)
