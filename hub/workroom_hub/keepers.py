@@ -95,6 +95,8 @@ class TaskKeeper:
         self._starting: list[Any] = []
         self._stopping: list[Any] = []
         self._warm: set[str] = set()
+        self._resuming: asyncio.Future[list[None]] | None = None
+        self._asked: set[asyncio.Future[Any]] = set()
 
     def before_spawners(self) -> None:
         """Set aside starts that were under way when the hub died, and stops that were.
@@ -171,26 +173,32 @@ class TaskKeeper:
                 raise_for_status=False,
             )
         )
-        answer.add_done_callback(partial(self._answered, spawner))
+        self._asked.add(answer)
+        answer.add_done_callback(partial(self._answered, spawner, spawner.last_failure))
         # The answer may take 10 s, and who waits for a turn has a container that waits.
         for _ in range(_LOOKS):
             if answer.done() or spawner.pending:
                 return
             await asyncio.sleep(_LOOK_EVERY)
 
-    def _answered(self, spawner: Any, answer: asyncio.Future[Any]) -> None:
+    def _answered(self, spawner: Any, failure: Any, answer: asyncio.Future[Any]) -> None:
+        self._asked.discard(answer)
         if answer.cancelled() or (_exists(spawner) and spawner.active):
             return
         error = answer.exception()
         if error or answer.result().status >= 400:
-            self._give_up(spawner, repr(error) if error else f"HTTP {answer.result().status}")
+            # Of an error its name only: the text may have the request's headers in it.
+            why = type(error).__name__ if error else f"HTTP {answer.result().status}"
+            told = spawner.last_failure not in (None, failure)
+            self._give_up(spawner, why, told)
 
-    def _give_up(self, spawner: Any, why: str, **more: Any) -> None:
-        """End a start that cannot go on, and tell its owner."""
+    def _give_up(self, spawner: Any, why: str, told: bool = False, **more: Any) -> None:
+        """End a start that cannot go on, and tell its owner why, unless the start itself has."""
         self.app.log.error("the start of %s could not go on: %s", spawner._log_name, why, **more)
         spawner.let_go()
         if _exists(spawner):
-            spawner.remember_failure(_NOT_RESUMED)
+            if not told:
+                spawner.remember_failure(_NOT_RESUMED)
             spawner.orm_spawner.state = spawner.get_state()
             self.app.db.commit()
 
@@ -204,6 +212,10 @@ class TaskKeeper:
 
     async def close(self) -> None:
         """End what goes on in the background; tasks run on."""
+        under_way = [*([self._resuming] if self._resuming else []), *self._asked]
+        for each in under_way:
+            each.cancel()
+        await asyncio.gather(*under_way, return_exceptions=True)
         await self.platform.close()
 
 

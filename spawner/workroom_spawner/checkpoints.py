@@ -8,6 +8,7 @@ object the hub has loaded.
 from __future__ import annotations
 
 import asyncio
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from jupyterhub import orm
@@ -27,6 +28,8 @@ class Checkpoints:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        # Of its own: whoever fills the default pool (looks at the engine, the disk) waits alone.
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="checkpoints")
         # A database in memory has one connection only, and that is the hub's.
         self._inline = isinstance(engine.pool, StaticPool)
         self._waiting: dict[int, dict[str, Any]] = {}
@@ -61,7 +64,8 @@ class Checkpoints:
                 if self._inline:
                     self._write(rows)
                 else:
-                    await asyncio.to_thread(self._write, rows)
+                    loop = asyncio.get_running_loop()
+                    await loop.run_in_executor(self._thread, self._write, rows)
             except Exception as error:
                 written.set_exception(error)
             else:

@@ -48,6 +48,7 @@ class Spawner:
         self.orm_spawner, self.name, self._log_name = row, row.name, f"ada:{row.name}"
         self.active = self.pending = False
         self.did: list[str] = []
+        self.last_failure: Any = None
 
     def expect_code(self) -> None:
         self.did.append("expects its code")
@@ -57,9 +58,10 @@ class Spawner:
 
     def remember_failure(self, message: str) -> None:
         self.did.append(message)
+        self.last_failure = message
 
     def get_state(self) -> dict[str, str]:
-        return {"last_failure": self.did[-1]}
+        return {"last_failure": self.last_failure}
 
 
 class Spawners(dict[str, Spawner]):
@@ -99,16 +101,20 @@ def db() -> Iterator[Session]:
 
 
 @pytest.fixture
-def keeper(db: Session) -> keepers.TaskKeeper:
-    keeper = keepers.TaskKeeper.__new__(keepers.TaskKeeper)
-    keeper.app = SimpleNamespace(  # type: ignore[assignment]
+def keeper(db: Session, monkeypatch: pytest.MonkeyPatch) -> keepers.TaskKeeper:
+    async def close() -> None:
+        """Nothing goes on there."""
+
+    monkeypatch.setattr(keepers.EcsPlatform, "of", lambda _: SimpleNamespace(close=close))
+    app = SimpleNamespace(
         db=db,
+        config=SimpleNamespace(EcsSpawner=SimpleNamespace(platform_settings=None)),
         users=Users(),
         log=Log(),
         hub=SimpleNamespace(api_url="http://127.0.0.1:8081/hub/api/"),
         services=[{"name": CLI_SERVICE, "api_token": "secret"}],
     )
-    return keeper
+    return keepers.TaskKeeper(app)  # type: ignore[arg-type]
 
 
 def add(db: Session, name: str, state: Any, server: bool = True) -> orm.Spawner:
@@ -208,6 +214,78 @@ async def test_a_start_that_cannot_go_on_is_told_to_its_owner(
     assert "let go" in spawner.did
     assert "Start it again" in row.state["last_failure"]
     assert keeper.app.log.lines == [f"the start of ada:{name} could not go on: HTTP 503"]
+
+
+async def test_what_the_start_itself_told_its_owner_stays(
+    db: Session, keeper: keepers.TaskKeeper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It went on, and failed within the time in which the hub answers a request."""
+    row = add(db, "lab", {"start": START})
+    keeper.before_spawners()
+    [spawner] = keeper._starting
+    spawner.last_failure = "of last week"
+
+    async def fails(url: str, **_: Any) -> Any:
+        spawner.remember_failure("It ran out of memory.")
+        return SimpleNamespace(status=500)
+
+    monkeypatch.setattr(keepers, "fetch", fails)
+    await resume(keeper, spawner)
+    assert row.state == {"last_failure": "It ran out of memory."}
+
+
+async def test_an_older_failure_is_not_taken_for_that_of_this_start(
+    db: Session, keeper: keepers.TaskKeeper, posted: list[str]
+) -> None:
+    row = add(db, "lab", {"start": START})
+    keeper.before_spawners()
+    [spawner] = keeper._starting
+    spawner.last_failure = "of last week"
+    await resume(keeper, spawner)
+    assert "Start it again" in row.state["last_failure"]
+
+
+async def test_the_log_does_not_tell_the_token(
+    db: Session, keeper: keepers.TaskKeeper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An error of aiohttp may hold the whole request."""
+    add(db, "lab", {"start": START})
+    keeper.before_spawners()
+    [spawner] = keeper._starting
+
+    async def fails(url: str, headers: Any, **_: Any) -> Any:
+        raise ConnectionError(headers)
+
+    monkeypatch.setattr(keepers, "fetch", fails)
+    await resume(keeper, spawner)
+    assert keeper.app.log.lines == ["the start of ada:lab could not go on: ConnectionError"]
+
+
+@pytest.mark.parametrize("pending", [False, True], ids=["not there yet", "starting"])
+async def test_a_hub_that_ends_goes_on_with_no_start(
+    db: Session, keeper: keepers.TaskKeeper, monkeypatch: pytest.MonkeyPatch, pending: bool
+) -> None:
+    row = add(db, "lab", {"start": START})
+    keeper.before_spawners()
+    [spawner] = keeper._starting
+    spawner.pending = pending
+    ended: list[bool] = []
+
+    async def never(url: str, **_: Any) -> Any:
+        try:
+            await asyncio.sleep(60)
+        finally:
+            ended.append(True)
+
+    monkeypatch.setattr(keepers, "fetch", never)
+    keeper._resuming = asyncio.gather(keeper._resume(spawner, asyncio.Semaphore(1)))
+    await asyncio.sleep(0.1)
+    await keeper.close()
+    assert keeper._resuming.done()
+    assert ended == [True]
+    # The next hub goes on with it.
+    assert "let go" not in spawner.did
+    assert row.state["start"] == START
 
 
 async def test_who_has_clicked_already_is_left_alone(

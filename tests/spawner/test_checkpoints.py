@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -70,6 +72,19 @@ async def test_a_database_that_refuses_is_told_to_everybody_who_saves(engine: En
     assert [type(each) for each in outcomes] == [OperationalError, OperationalError]
     await checkpoints.save(1, {"n": 3})
     assert (saved(engine, 1), saved(engine, 2)) == ({"n": 3}, None)
+
+
+async def test_who_fills_the_threads_of_the_process_holds_up_no_start(engine: Engine) -> None:
+    loop, go_on = asyncio.get_running_loop(), threading.Event()
+    loop.set_default_executor(ThreadPoolExecutor(1))
+    hanging = loop.run_in_executor(None, go_on.wait, 10)
+    try:
+        async with asyncio.timeout(5):
+            await Checkpoints(engine).save(1, {"n": 1})
+    finally:
+        go_on.set()
+        await hanging
+    assert saved(engine, 1) == {"n": 1}
 
 
 async def test_settled_means_that_nothing_more_is_written(engine: Engine) -> None:
