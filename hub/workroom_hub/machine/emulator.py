@@ -12,15 +12,14 @@ the variable HOSTNAME. That one is ours: made on the users' network and never st
 from __future__ import annotations
 
 import os
-import subprocess
 import time
 import urllib.error
 import urllib.request
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from workroom_hub.errors import EmulatorError, MachineError
-from workroom_hub.machine import cluster, emulator_install, ports, processes
+from workroom_hub.errors import MachineError
+from workroom_hub.machine import cluster, emulator_install, ports, processes, programs
 from workroom_hub.machine.network import HOME, UsersNetwork
 from workroom_hub.machine.stack import EMULATOR_KEYS, Stack, fingerprint
 from workroom_hub.runtime import EMULATOR_CHOSEN, Emulator, read_installation, write_private
@@ -43,6 +42,7 @@ _NETWORK = "io.workroom.network"
 # The emulator has no networks of its own and takes any id.
 _SUBNET = "subnet-00000000000000000"
 _PATIENCE = 30.0
+_LOOK = 5.0
 
 
 def choose(stack: Stack, cloud: str | None) -> bool:
@@ -99,18 +99,28 @@ def ensure(stack: Stack, client: DockerClient, users: UsersNetwork, step: Step) 
     told = _environment(stack, place)
     wanted = fingerprint(*command, *(f"{name}={value}" for name, value in told.items()))
     running = processes.find(stack.home, ROLE)
-    if running and running.fingerprint == wanted and listens(stack):
+    if running and running.fingerprint == wanted and _is_well(stack, step):
+        # An interrupted `up` may have started it and not come this far.
+        cluster.make(facts(stack))
         step.result = "running"
         return False
     if running:
-        step.update("its settings changed: starting it again, which ends its servers")
-        processes.stop(stack.home, ROLE, grace=20)
+        changed = running.fingerprint != wanted
+        why = "its settings changed" if changed else "it does not answer"
+        step.update(f"{why}: starting it again, which ends its servers")
+        processes.stop(stack.home, ROLE, grace=20 if changed else 2)
     require_port(stack)
     # What a killed one left running belongs to no task any more.
     clear(client, stack.settings.instance, keep=place)
     begun = time.monotonic()
     child = processes.start(stack.home, ROLE, command, {**_inherited(), **told}, wanted)
-    _wait(stack, child)
+    programs.wait(
+        stack.home,
+        ROLE,
+        child,
+        lambda: answers(stack, within=2),
+        _PATIENCE,
+    )
     cluster.make(facts(stack))
     step.result = f"{facts(stack).endpoint_url}, {time.monotonic() - begun:.1f} s to start"
     return True
@@ -142,6 +152,23 @@ def listens(stack: Stack) -> bool:
     running = processes.find(stack.home, ROLE)
     port = stack.settings.ecs.emulator_port
     return running is not None and ports.listens(running, "127.0.0.1", port)
+
+
+def answers(stack: Stack, within: float = _LOOK) -> bool:
+    """Return whether our emulator answers over HTTP; one that hangs listens too, and does not.
+
+    Args:
+        within: Seconds it has for it. It answers nobody while it stops a container.
+    """
+    return listens(stack) and _healthy(facts(stack).endpoint_url, within)
+
+
+def _is_well(stack: Stack, step: Step) -> bool:
+    if answers(stack):
+        return True
+    # Starting it again ends everybody's server, so it gets time.
+    step.update(f"it does not answer: waiting {_PATIENCE:.0f} s for it")
+    return answers(stack, within=_PATIENCE)
 
 
 def task_label(instance: str) -> str:
@@ -233,24 +260,10 @@ def _temporary(home: Path) -> Path:
     return folder
 
 
-def _wait(stack: Stack, child: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + _PATIENCE
-    while time.monotonic() < deadline and child.poll() is None:
-        if listens(stack) and _healthy(facts(stack).endpoint_url):
-            return
-        time.sleep(0.05)
-    processes.stop(stack.home, ROLE)
-    raise EmulatorError(
-        "The AWS emulator was started and does not answer.",
-        f"Read {stack.home / 'emulator.log'}.",
-        details=processes.tail(stack.home / "emulator.log"),
-    )
-
-
-def _healthy(url: str) -> bool:
+def _healthy(url: str, within: float) -> bool:
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
-        with opener.open(f"{url}/_ministack/health", timeout=2) as answer:
+        with opener.open(f"{url}/_ministack/health", timeout=within) as answer:
             return bool(answer.status == 200)
     except (OSError, urllib.error.URLError):
         return False

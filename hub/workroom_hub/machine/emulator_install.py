@@ -5,14 +5,13 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from workroom_hub.errors import EmulatorError
-from workroom_hub.machine import packages
+from workroom_hub.machine import packages, programs
 
 if TYPE_CHECKING:
     from workroom_hub.machine.console import Step
@@ -104,18 +103,7 @@ def _run_all(commands: list[list[str]]) -> str:
             environment.setdefault(ours, environment[theirs])
     for command in commands:
         try:
-            done = subprocess.run(
-                command,
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                text=True,
-                check=False,
-                timeout=300,
-            )
-        except (OSError, subprocess.TimeoutExpired) as error:
-            return f"{Path(command[0]).name} did not run ({type(error).__name__})"
-        if done.returncode:
-            output = (done.stdout + done.stderr).strip()
-            return "\n".join(output.splitlines()[-15:]) or f"exit code {done.returncode}"
+            programs.install(command, environment)
+        except programs.InstallFailed as failed:
+            return failed.output or f"{Path(command[0]).name} {failed}"
     return ""

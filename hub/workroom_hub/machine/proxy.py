@@ -12,19 +12,19 @@ import importlib.util
 import json
 import os
 import shutil
-import subprocess
 import tempfile
-import time
 from pathlib import Path
 
 from workroom_hub.errors import ProxyError
-from workroom_hub.machine import packages, ports, processes
+from workroom_hub.machine import packages, ports, processes, programs
 from workroom_hub.machine.console import Step
 from workroom_hub.machine.stack import Stack, fingerprint
 from workroom_hub.runtime import read_secret, renew_secret
 
 ROLE = "proxy"
 LOCKED = Path(__file__).resolve().parents[2] / "proxy"
+_PATIENCE = 20.0
+"""Seconds it may take to answer."""
 _NPM = ("--omit=dev", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error")
 _NPM_SCRIPT = "lib/node_modules/npm/bin/npm-cli.js"
 _SCRIPT = "node_modules/configurable-http-proxy/bin/configurable-http-proxy"
@@ -53,7 +53,7 @@ def ensure(stack: Stack, gateway: str, step: Step) -> None:
     wanted = fingerprint(token, *command)
     env = {**stack.environment, "CONFIGPROXY_AUTH_TOKEN": token, "NODE_ENV": "production"}
     child = processes.start(stack.home, ROLE, command, env, wanted)
-    _wait(stack, child)
+    programs.wait(stack.home, ROLE, child, lambda: listens(stack), _PATIENCE)
     step.result = f"listening on {stack.settings.web.host}:{stack.settings.web.port}"
 
 
@@ -143,32 +143,17 @@ def _install(folder: Path, node: Path) -> None:
         partial.mkdir()
         for file in ("package.json", "package-lock.json"):
             shutil.copy(LOCKED / file, partial)
+        environment = {**os.environ, "PATH": f"{node.parent}:{os.environ.get('PATH', '')}"}
         try:
-            # The kernel ends it with us, or it would go on filling a folder that `down` removes.
-            done = subprocess.run(
-                [*_bound_to_us(), str(node), str(node.parents[1] / _NPM_SCRIPT), "ci", *_NPM],
-                cwd=partial,
-                env={**os.environ, "PATH": f"{node.parent}:{os.environ.get('PATH', '')}"},
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                text=True,
-                check=False,
-                timeout=300,
-            )
-        except (OSError, subprocess.TimeoutExpired) as error:
-            raise ProxyError(f"npm did not run ({type(error).__name__})") from error
-        if done.returncode:
-            output = (done.stdout + done.stderr).strip()
+            script = node.parents[1] / _NPM_SCRIPT
+            programs.install([str(node), str(script), "ci", *_NPM], environment, partial)
+        except programs.InstallFailed as failed:
+            if not failed.output:
+                raise ProxyError(f"npm {failed}") from failed
             raise ProxyError(
-                "npm could not install it (its output is above)",
-                details="\n".join(output.splitlines()[-15:]),
-            )
+                "npm could not install it (its output is above)", details=failed.output
+            ) from failed
         partial.rename(folder)
-
-
-def _bound_to_us() -> list[str]:
-    """Return the words that have the kernel end a command with us, where they can be had."""
-    return ["setpriv", "--pdeathsig", "KILL"] if shutil.which("setpriv") else []
 
 
 def _lock_hash() -> str:
@@ -177,22 +162,6 @@ def _lock_hash() -> str:
     except OSError:
         return "none"
     return hashlib.sha256(content).hexdigest()[:16]
-
-
-def _wait(stack: Stack, child: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + 20
-    while time.monotonic() < deadline:
-        if listens(stack):
-            return
-        if child.poll() is not None:
-            break
-        time.sleep(0.05)
-    processes.stop(stack.home, ROLE)
-    raise ProxyError(
-        "The web proxy was started and does not answer.",
-        f"Read {stack.home / 'proxy.log'}.",
-        details=processes.tail(stack.home / "proxy.log"),
-    )
 
 
 def listens(stack: Stack) -> bool:
