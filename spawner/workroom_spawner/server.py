@@ -183,8 +183,12 @@ class WorkroomServer(_Mixed):  # type: ignore[misc]
             # JupyterHub cancels the waiting for a start, not always the start.
             self._starting.cancel()
         if self._ticket:
-            START_CODES.revoke(self._ticket)
+            START_CODES.revoke(self._ticket, self.last_address())
             self._ticket = None
+
+    def last_address(self) -> str:
+        """Return where the container is as far as is known without asking; "" if it is not."""
+        return self.address
 
     async def accepting(self, still_running: Callable[[], Awaitable[None]]) -> None:
         """Wait for an answer over HTTP: a port that accepts may belong to a server that hangs.

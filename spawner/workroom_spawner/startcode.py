@@ -3,7 +3,8 @@
 The container is created with a code only. It swaps the code at the hub for its
 environment, token included, once, from its own address, before the start
 time-out. Any other use is refused and raised as an alarm, because somebody has
-read a code that was not theirs.
+read a code that was not theirs. Only the container of a start that was given up may come late:
+it is refused all the same, without an alarm.
 """
 
 from __future__ import annotations
@@ -64,6 +65,8 @@ class Ticket:
         redeemed: Done when the container has reported in; its result is the SSH host key or None.
         before: Awaited once the code is accepted and before anything is handed out; what it
             raises leaves the code good.
+        left_at: Where its container was when its start was given up, "" if that was not known;
+            None if nobody gave it up.
     """
 
     server: str
@@ -73,6 +76,7 @@ class Ticket:
     redeemed: asyncio.Future[str | None] = field(repr=False)
     before: Callable[[str | None], Awaitable[None]] | None = None
     used: bool = False
+    left_at: str | None = None
 
 
 def derived_code(key: bytes, start: str) -> str:
@@ -128,9 +132,15 @@ class StartCodes:
         if self._clock() < ticket.deadline:
             ticket.deadline = self._clock() + lifetime
 
-    def revoke(self, ticket: Ticket) -> None:
-        """End a code at once, because its server started, failed or was stopped."""
-        ticket.deadline = min(ticket.deadline, self._clock())
+    def revoke(self, ticket: Ticket, address: str | None = None) -> None:
+        """End a code at once, because its server started, failed or was stopped.
+
+        Args:
+            address: Where its container is, "" if nobody knows: one that may still come with a
+                code it has not used, and means no harm. None: there is no such container.
+        """
+        if self._clock() < ticket.deadline:
+            ticket.deadline, ticket.left_at = self._clock(), address
         ticket.environment = {}
 
     async def redeem(self, code: str, peer: str, ssh_host_key: str | None = None) -> dict[str, str]:
@@ -142,7 +152,8 @@ class StartCodes:
             ssh_host_key: The container's public host key, handed in with the swap.
 
         Raises:
-            Refused: And the alarm has been raised.
+            Refused: And the alarm has been raised, unless it was a container left by a start that
+                was given up.
             NotYet: The container's address is not known; it may try again.
         """
         ticket = self._tickets.get(_digest(code))
@@ -153,7 +164,7 @@ class StartCodes:
         if ticket.used:
             raise self._alarm("used", peer, ticket.server)
         if self._clock() >= ticket.deadline:
-            raise self._alarm("expired", peer, ticket.server)
+            raise self._expired(ticket, peer)
         address = await ticket.address()
         if address is None:
             raise NotYet(ticket.server)
@@ -163,7 +174,7 @@ class StartCodes:
         if ticket.used:  # somebody else won while the address was asked for
             raise self._alarm("used", peer, ticket.server)
         if self._clock() >= ticket.deadline:  # or the start was given up meanwhile
-            raise self._alarm("expired", peer, ticket.server)
+            raise self._expired(ticket, peer)
         ticket.used = True
         if ticket.before:
             try:
@@ -175,6 +186,13 @@ class StartCodes:
         if not ticket.redeemed.done():
             ticket.redeemed.set_result(ssh_host_key)
         return environment
+
+    def _expired(self, ticket: Ticket, peer: str) -> Refused:
+        """Refuse a code whose life is over; its own container may not know that yet."""
+        if ticket.left_at is None or ticket.left_at not in ("", peer):
+            return self._alarm("expired", peer, ticket.server)
+        log.info("a container of %s came too late, from %s: refused", ticket.server, peer)
+        return Refused("expired")
 
     def _alarm(self, reason: Reason, peer: str, server: str) -> Refused:
         ALARMS.labels(reason=reason).inc()

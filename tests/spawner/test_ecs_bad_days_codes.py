@@ -57,6 +57,9 @@ async def test_a_swap_after_the_deadline_is_refused_and_the_task_stopped(a_world
             await beginning.running
         with pytest.raises(Refused, match="expired"):
             await START_CODES.redeem(code_of(task), task.address)
+        assert alarms("expired") == before, "its own container is slow, and no thief"
+        with pytest.raises(Refused, match="expired"):
+            await START_CODES.redeem(code_of(task), "10.9.9.9")
         assert alarms("expired") == before + 1
         await until(lambda: not world.living(), 30)
         assert world.containers.swapped == set()
@@ -100,13 +103,21 @@ async def test_the_code_of_a_cancelled_start_is_good_for_nothing(a_world: Opens)
         beginning = world.begin()
         await until(lambda: world.tasks("RUNNING"))
         [task] = world.tasks()
+        await asyncio.sleep(12)  # until AWS has said where it is
         beginning.running.cancel()
         await asyncio.sleep(0.1)  # before JupyterHub gets to stop the server
+        before = alarms("expired")
         with pytest.raises(Refused, match="expired"):
             await START_CODES.redeem(code_of(task), task.address)
         await beginning.cancel()
-        with pytest.raises(Refused):
+        again = world.begin()  # the next server's address is not the cancelled one's
+        with pytest.raises(Refused, match="expired"):
             await START_CODES.redeem(code_of(task), task.address)
+        assert alarms("expired") == before, "its container may come late"
+        with pytest.raises(Refused, match="expired"):
+            await START_CODES.redeem(code_of(task), "10.9.9.9")
+        assert alarms("expired") == before + 1
+        await again.running
 
 
 async def test_a_container_quicker_than_aws_s_records_waits(a_world: Opens) -> None:

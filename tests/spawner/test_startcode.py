@@ -62,11 +62,64 @@ async def test_after_the_timeout_it_is_dead(codes: StartCodes, clock: Clock) -> 
     await refused(codes, code, HERE, "expired")
 
 
-async def test_revoked_with_its_server(codes: StartCodes) -> None:
+async def refused_quietly(
+    codes: StartCodes, code: str, peer: str, log: pytest.LogCaptureFixture
+) -> None:
+    before = ALARMS.labels(reason="expired")._value.get()
+    log.clear()
+    with log.at_level(logging.INFO), pytest.raises(Refused) as caught:
+        await codes.redeem(code, peer)
+    assert caught.value.reason == "expired"
+    assert ALARMS.labels(reason="expired")._value.get() == before
+    [line] = log.records
+    assert line.levelno == logging.INFO
+    assert "ALARM" not in line.getMessage()
+    assert peer in line.getMessage()
+    assert code not in line.getMessage()
+
+
+async def test_the_container_of_a_start_given_up_comes_too_late_without_an_alarm(
+    codes: StartCodes, caplog: pytest.LogCaptureFixture
+) -> None:
+    code, ticket = codes.issue("ada", 60, at_home, {"TOKEN": "t"})
+    codes.revoke(ticket, HERE)
+    codes.revoke(ticket, "10.0.0.9")  # where the server's next container is
+    assert ticket.environment == {}
+    await refused_quietly(codes, code, HERE, caplog)
+    await refused_quietly(codes, code, HERE, caplog)
+    for elsewhere in ("10.0.0.8", "10.0.0.9"):
+        await refused(codes, code, elsewhere, "expired")
+
+
+async def test_where_it_is_may_never_have_been_known(
+    codes: StartCodes, caplog: pytest.LogCaptureFixture
+) -> None:
+    code, ticket = codes.issue("ada", 60, at_home, {"TOKEN": "t"})
+    codes.revoke(ticket, "")
+    await refused_quietly(codes, code, HERE, caplog)
+
+
+async def test_a_code_that_ended_otherwise_is_an_alarm_from_everywhere(
+    codes: StartCodes, clock: Clock
+) -> None:
     code, ticket = codes.issue("ada", 60, at_home, {"TOKEN": "t"})
     codes.revoke(ticket)
-    await refused(codes, code, HERE, "expired")
     assert ticket.environment == {}
+    codes.revoke(ticket, HERE)
+    await refused(codes, code, HERE, "expired")
+    code, ticket = codes.issue("ada", 60, at_home, {"TOKEN": "t"})
+    clock.now += 60
+    codes.revoke(ticket, HERE)
+    await refused(codes, code, HERE, "expired")
+
+
+async def test_a_used_code_of_a_stopped_server_is_an_alarm_from_its_own_address(
+    codes: StartCodes,
+) -> None:
+    code, ticket = codes.issue("ada", 60, at_home, {"TOKEN": "t"})
+    await codes.redeem(code, HERE)
+    codes.revoke(ticket, HERE)
+    await refused(codes, code, HERE, "used")
 
 
 async def test_guess_is_refused(codes: StartCodes) -> None:
@@ -172,13 +225,15 @@ async def test_what_fails_before_handing_out_leaves_the_code_good(codes: StartCo
     assert saved == ["key", "key"]
 
 
-async def test_given_up_while_the_address_was_asked_for(codes: StartCodes) -> None:
+async def test_given_up_while_the_address_was_asked_for(
+    codes: StartCodes, caplog: pytest.LogCaptureFixture
+) -> None:
     async def address() -> str:
-        codes.revoke(ticket)
+        codes.revoke(ticket, HERE)
         return HERE
 
     code, ticket = codes.issue("ada", 60, address, {"TOKEN": "t"})
-    await refused(codes, code, HERE, "expired")
+    await refused_quietly(codes, code, HERE, caplog)
 
 
 async def test_a_life_can_be_cut_short_but_not_begun_again(codes: StartCodes, clock: Clock) -> None:
