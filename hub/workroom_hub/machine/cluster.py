@@ -58,6 +58,8 @@ def look(ecs: Ecs, *, emulated: bool = False) -> Cluster:
             int(cluster.get("runningTasksCount", 0)),
             int(cluster.get("pendingTasksCount", 0)),
         )
+    if emulated:
+        raise CloudError(f"The AWS emulator has no ECS cluster '{ecs.cluster}'.", "workroom up")
     raise CloudError(
         f"There is no ECS cluster '{ecs.cluster}' in {ecs.region} for this account.",
         "Correct ecs.cluster and ecs.region in workroom.yaml, or make the cluster.",
@@ -111,6 +113,11 @@ def _asked(
             details=str(told.get("Message", "")),
         ) from error
     except BotoCoreError as error:
+        if keys is _EMULATOR_KEYS:
+            raise CloudError(
+                f"The AWS emulator does not answer ({type(error).__name__}; {endpoint}).",
+                "workroom up, then workroom logs emulator",
+            ) from error
         raise CloudError(
             f"AWS is not reached ({type(error).__name__}; {endpoint or f'region {region}'}).",
             "Check the network, ecs.region and ecs.endpoint_url in workroom.yaml.",

@@ -103,8 +103,11 @@ def run(seen: Callable[[Check], None] | None = None) -> list[Check]:
     add(_proxy(stack))
     add(_hub(stack))
     if stack.emulated:
-        add(_emulator(stack, client))
-    if stack.spawner == "ecs":
+        there = emulator.answers(stack)
+        add(_emulator(stack, client, answers=there))
+        if there:  # else its line has said all there is to say
+            add(_cluster(stack))
+    elif stack.spawner == "ecs":
         add(_cluster(stack))
     if client is not None:
         for check in _with_engine(client, stack):
@@ -295,13 +298,13 @@ def _hub(stack: Stack) -> Check:
     return _process(stack, "hub", hub.ROLE, api.version() is not None, [])
 
 
-def _emulator(stack: Stack, client: DockerClient | None) -> Check:
+def _emulator(stack: Stack, client: DockerClient | None, *, answers: bool) -> Check:
     port = stack.settings.ecs.emulator_port
     check = _process(
         stack,
         "AWS emulator",
         emulator.ROLE,
-        emulator.listens(stack),
+        answers,
         [("127.0.0.1", port, "WORKROOM_EMULATOR_PORT=4600 workroom up")],
     )
     if check.state != "ok" or client is None:

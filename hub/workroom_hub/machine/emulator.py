@@ -154,13 +154,13 @@ def listens(stack: Stack) -> bool:
     return running is not None and ports.listens(running, "127.0.0.1", port)
 
 
-def answers(stack: Stack, within: float = _LOOK) -> bool:
+def answers(stack: Stack, within: float | None = None) -> bool:
     """Return whether our emulator answers over HTTP; one that hangs listens too, and does not.
 
     Args:
-        within: Seconds it has for it. It answers nobody while it stops a container.
+        within: Seconds it has for it, five by default. It answers nobody while it stops a container.
     """
-    return listens(stack) and _healthy(facts(stack).endpoint_url, within)
+    return listens(stack) and _healthy(facts(stack).endpoint_url, within or _LOOK)
 
 
 def _is_well(stack: Stack, step: Step) -> bool:

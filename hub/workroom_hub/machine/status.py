@@ -42,6 +42,7 @@ def collect(stack: Stack) -> dict[str, Any]:
     known = _known_servers(api) if api and version else None
     measured = _measured(client, stack, known or []) if client else {}
     images = _images(client, stack)
+    emulated = _emulator(stack) if stack.emulated else None
     return {
         "url": stack.url,
         "hub": _process(stack, hub.ROLE, answers=version is not None, version=version),
@@ -53,8 +54,8 @@ def collect(stack: Stack) -> dict[str, Any]:
             "version": client.version()["Version"] if client else None,
         },
         "spawner": stack.spawner,
-        "emulator": _emulator(stack) if stack.emulated else None,
-        "cluster": _cluster(stack) if stack.spawner == "ecs" else None,
+        "emulator": emulated,
+        "cluster": _cluster(stack, emulated) if stack.spawner == "ecs" else None,
         # The first one of the settings, which is what most installations have.
         "image": images[0],
         "images": images,
@@ -76,16 +77,19 @@ def _process(stack: Stack, role: str, *, answers: bool, version: str | None) -> 
 
 def _emulator(stack: Stack) -> dict[str, Any]:
     installed = emulator_install.version(stack.home)
-    return _process(stack, emulator.ROLE, answers=emulator.listens(stack), version=installed)
+    return _process(stack, emulator.ROLE, answers=emulator.answers(stack), version=installed)
 
 
-def _cluster(stack: Stack) -> dict[str, Any]:
+def _cluster(stack: Stack, emulated: dict[str, Any] | None) -> dict[str, Any]:
     ecs = emulator.cluster_in_use(stack)
     row: dict[str, Any] = {"name": ecs.cluster, "region": ecs.region, "note": ""}
+    unknown = {"machines": None, "tasks_running": None, "tasks_pending": None}
+    if emulated and emulated["state"] != "running":
+        why = f"The AWS emulator is {emulated['state']}: workroom up"
+        return {**row, **unknown, "state": "not usable", "note": why}
     try:
         found = cluster.look(ecs, emulated=stack.emulated)
     except CloudError as error:
-        unknown = {"machines": None, "tasks_running": None, "tasks_pending": None}
         return {**row, **unknown, "state": "not usable", "note": error.message}
     return {
         **row,
