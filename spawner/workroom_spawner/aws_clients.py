@@ -33,9 +33,9 @@ _READ_TIMEOUT = 20  # seconds
 # types, of a hundred tasks in 22 ms, while the event loop's thread waits; these few take half.
 _READ = {
     "Task": {
-        "taskArn", "lastStatus", "desiredStatus", "stopCode", "stoppedReason", "connectivity",
-        "capacityProviderName", "createdAt", "pullStartedAt", "pullStoppedAt", "startedAt",
-        "stoppedAt", "attachments", "containers", "tags",
+        "taskArn", "lastStatus", "desiredStatus", "stopCode", "stoppedReason", "createdAt",
+        "pullStartedAt", "pullStoppedAt", "startedAt", "stoppedAt", "attachments", "containers",
+        "tags",
     },
     "Container": {"name", "exitCode", "reason"},
     "Attachment": {"type", "details"},

@@ -147,6 +147,7 @@ class EcsPlatform:
                 await task
         await self.reconciler.close()
         await self.watcher.close()
+        self.api.close()
 
 
 async def port_answers(view: TaskView) -> bool:

@@ -83,21 +83,6 @@ class Reconciler:
 
     # -- taking over ---------------------------------------------------------------
 
-    async def adopt(self) -> dict[str, list[TaskView]]:
-        """Return all our tasks that are to run, by server id, tags included.
-
-        Two calls for every 100 tasks.
-
-        Raises:
-            AwsProblem: AWS did not say; throttled calls are not repeated here.
-        """
-        tasks: dict[str, list[TaskView]] = {}
-        for view in await self._describe(await self._api.list_tasks()):
-            owned = self._owned.get(view.arn)
-            if owned:
-                tasks.setdefault(owned.server_id, []).append(view)
-        return tasks
-
     async def find(self, client_token: str) -> Owned | None:
         """Return the task of one start, for a hub that died before it learned which one it is.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from itertools import islice
@@ -12,16 +11,12 @@ from workroom_spawner.task_view import TaskView, TaskViews
 from workroom_spawner.verdicts import Verdict, judge
 from workroom_spawner.watched import Watched
 
-log = logging.getLogger(__name__)
-
 FIRST_LOOK = 10.0
 """Seconds from the beginning of a start to its first scheduled look."""
 NEXT_LOOK = 25.0
 """Seconds from one look at a starting task to the next; two within 30 s would be one too many."""
 ADOPTION_LOOK = 0.2
 """Seconds from following a task that runs already to the first look at it."""
-
-DeathCallback = Callable[[str, Verdict], None]
 
 
 class Roster:
@@ -41,7 +36,6 @@ class Roster:
         self.hurried: dict[str, Watched] = {}
         self.settled: dict[str, Watched] = {}
         self.suspects: dict[str, Watched] = {}
-        self.callbacks: list[DeathCallback] = []
         self._followed: dict[str, Watched] = {}
         self._every = every
         self._on_hurry = on_hurry
@@ -180,11 +174,6 @@ class Roster:
         watched.verdict = verdict
         self._look_no_more(watched.arn)
         watched.wake()
-        for callback in list(self.callbacks):
-            try:
-                callback(watched.arn, verdict)
-            except Exception:
-                log.exception("a mistake of ours after the end of the task %s", watched.arn)
 
 
 def _now() -> float:

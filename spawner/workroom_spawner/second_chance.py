@@ -53,7 +53,7 @@ def issue(spawner: EcsSpawner, code: str) -> Ticket:
         try:
             renew_token(spawner)
         except NothingToRenew as gone:
-            START_CODES.revoke(ticket)
+            START_CODES.limit(ticket, 0.0)
             raise _refused(spawner, gone) from gone
         spawner.ssh_host_key = ssh_host_key
         ticket.environment = spawner.server_environment()
@@ -72,7 +72,7 @@ async def _end(spawner: EcsSpawner, ticket: Ticket, seconds: float) -> None:
             await _answered(spawner)
     except TimeoutError:
         spawner.log.warning("%s: its start code is not answered any more", spawner._log_name)
-    START_CODES.revoke(ticket)
+    START_CODES.limit(ticket, 0.0)
     spawner._doubtful = spawner._chance_ends = None
     await _saved(spawner)
 

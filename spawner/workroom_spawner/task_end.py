@@ -56,9 +56,15 @@ class TaskEnd(TaskMemory):
         reason, _ = task_errors.death(view, self._memory())
         self.end_reason = f"died: {reason}"  # first, so that two polls at once remember one death
         self.ended_at = _utc(view.stopped_at if view else None)
+        self._doubt_home(reason)
         problem = task_errors.died(view, self._memory(), await self._last_lines())
         self.remember_failure(problem.message, problem.detail, f"died: {reason}")
         self.log.error("%s ended: %s", self._log_name, task_errors.why_stopped(view))
+
+    def _doubt_home(self, reason: str) -> None:
+        if reason == task_errors.HOME_NOT_MOUNTED:
+            # Perhaps somebody deleted its access point; the next start asks AWS for it again.
+            self.platform.homes.forget(self.user.name)
 
     def _memory(self) -> int:
         return self.choice.profile.memory if self.choice else 0
@@ -144,6 +150,7 @@ class TaskEnd(TaskMemory):
             patience = self.platform_settings.capacity_timeout
             if no_machine := task_errors.no_machine(verdict.view, patience):
                 raise no_machine
+            self._doubt_home(task_errors.death(verdict.view, self._memory())[0])
             raise task_errors.died(verdict.view, self._memory(), await self._last_lines())
 
 

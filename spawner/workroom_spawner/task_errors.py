@@ -115,6 +115,8 @@ class _Rule:
     sentence: str
 
 
+HOME_NOT_MOUNTED = "home could not be mounted"
+"""Reason of an end that may mean that the home's access point is gone."""
 _NOT_STARTED = (
     "could not be started",
     "The machine it was given could not start it. Try again: another machine may do; if it "
@@ -136,7 +138,7 @@ _RULES = (
     _Rule(r"CannotCreateContainer|CannotStartContainer|OCI runtime", *_NOT_STARTED),
     _Rule(
         r"CannotCreateVolume|(?i:\b(EFS|mount\w*|volumes?)\b)",
-        "home could not be mounted",
+        HOME_NOT_MOUNTED,
         "Your home folder could not be mounted on the machine it was given. Your files are safe; "
         f"start it again, and {_ENGINEER} if it fails again.",
     ),

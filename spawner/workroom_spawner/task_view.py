@@ -20,7 +20,6 @@ class TaskView:
         address: Private IPv4 address of the task's network interface; "" while it has none.
         exit_code: The server container's; None while it runs, or if it never did.
         container_reason: Why the server container could not be started or was ended.
-        connectivity: CONNECTED, DISCONNECTED, or "" while no agent has the task.
         tags: Filled only if tags were asked for.
     """
 
@@ -37,8 +36,6 @@ class TaskView:
     pull_stopped_at: datetime | None = None
     started_at: datetime | None = None
     stopped_at: datetime | None = None
-    connectivity: str = ""
-    capacity_provider: str = ""
     tags: dict[str, str] = field(default_factory=dict)
 
     @classmethod
@@ -59,8 +56,6 @@ class TaskView:
             pull_stopped_at=task.get("pullStoppedAt"),
             started_at=task.get("startedAt"),
             stopped_at=task.get("stoppedAt"),
-            connectivity=task.get("connectivity", ""),
-            capacity_provider=task.get("capacityProviderName", ""),
             tags={tag["key"]: tag.get("value", "") for tag in task.get("tags", ())},
         )
 

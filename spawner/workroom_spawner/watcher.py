@@ -19,7 +19,7 @@ from workroom_spawner import metrics
 from workroom_spawner.aws_errors import AwsProblem, Refused
 from workroom_spawner.confirmation import Answers, Confirmation
 from workroom_spawner.outage import Outage
-from workroom_spawner.roster import NEXT_LOOK, DeathCallback, Roster
+from workroom_spawner.roster import NEXT_LOOK, Roster
 from workroom_spawner.task_view import TaskView, TaskViews
 from workroom_spawner.verdicts import ALIVE, Verdict
 from workroom_spawner.watched import Watched
@@ -98,10 +98,6 @@ class Watcher:
         """Return whether a task is dead; a task nobody knows is alive. Never raises."""
         watched = self._roster.get(arn)
         return watched.verdict if watched else ALIVE
-
-    def add_death_callback(self, callback: DeathCallback) -> None:
-        """Have `callback(arn, verdict)` called once for each followed task that is found dead."""
-        self._roster.callbacks.append(callback)
 
     @property
     def age(self) -> float:

@@ -143,7 +143,7 @@ def test_every_field_of_a_task_that_is_read_is_still_parsed() -> None:
     model = boto3_clients(SETTINGS)("ecs").meta.service_model
     members = {name: set(model.shape_for(name).members) for name in ("Task", "Container")}
     assert members["Container"] == {"name", "exitCode", "reason"}
-    assert len(members["Task"]) == 15
+    assert len(members["Task"]) == 13
     assert set(model.shape_for("Attachment").members) == {"type", "details"}
     # What is asked is as complete as ever.
     assert "overrides" in model.operation_model("RunTask").input_shape.members

@@ -67,8 +67,6 @@ async def test_run_task_sends_the_request_as_it_is_and_answers_a_view() -> None:
         address="10.0.0.7",
         created_at=datetime.fromtimestamp(1.5e9, UTC),
         started_at=datetime.fromtimestamp(1.5e9 + 2.5, UTC),
-        connectivity="CONNECTED",
-        capacity_provider="machines",
         tags={"workroom:start": "token-1"},
     )
 

@@ -197,6 +197,27 @@ async def test_an_exit_of_78_names_the_hub(a_world: Opens) -> None:
             await world.start()
 
 
+async def test_a_home_that_could_not_be_mounted_is_asked_for_again(a_world: Opens) -> None:
+    """Somebody may have deleted its access point, and the next start needs another."""
+    async with a_world() as world:
+        for times in (1, 2):
+            ending = TaskStopsAt("PROVISIONING", bad_days.MOUNT_FAILED, after=0.1, times=1)
+            world.fake.suffer(ending)
+            with pytest.raises(ServerDied, match="could not be mounted"):
+                await world.start()
+            assert world.fake.calls["CreateAccessPoint"] == times
+        server = await world.start()
+        assert world.fake.calls["CreateAccessPoint"] == 3
+        world.fake.end(server.task_arn, bad_days.MOUNT_FAILED)
+        await asyncio.sleep(75)
+        await server.poll()
+        await world.stop(server)
+        await world.stop(await world.start())
+        assert world.fake.calls["CreateAccessPoint"] == 4
+        await world.start()
+        assert world.fake.calls["CreateAccessPoint"] == 4
+
+
 HOME = "home could not be mounted"
 NOT_STARTED = "could not be started"
 

@@ -511,33 +511,6 @@ async def test_closed_means_nothing_goes_on(cluster: Cluster) -> None:
 # -- taking over ---------------------------------------------------------------------
 
 
-async def test_all_of_ours_are_found_again_by_server(cluster: Cluster) -> None:
-    arns = {cluster.id(f"user-{n}"): [cluster.run(f"user-{n}")] for n in range(250)}
-    arns[cluster.id("user-7")].append(cluster.run("user-7", "second"))
-    Cluster(cluster.fake, replace(ECS, installation="f" * 32)).run("ada")
-    await asyncio.sleep(30)
-    ended = cluster.run("gone")
-    await asyncio.sleep(1)
-    cluster.fake.client("ecs").stop_task(cluster="team", task=ended)
-    cluster.fake.reset_counters()
-    cluster.fake.buckets.on = True
-    found = await cluster.reconciler.adopt()
-    assert {id: sorted(view.arn for view in views) for id, views in found.items()} == {
-        id: sorted(known) for id, known in arns.items()
-    }
-    [view] = found[cluster.id("user-1")]
-    assert view.status == "RUNNING"
-    assert view.address
-    assert view.tags["workroom:start"] == "start-of-user-1"
-    assert cluster.fake.calls == {"ListTasks": 3, "DescribeTasks": 3}
-
-
-async def test_adopting_says_when_aws_does_not(cluster: Cluster) -> None:
-    cluster.fake.suffer(NetworkGone())
-    with pytest.raises(Unreachable):
-        await cluster.reconciler.adopt()
-
-
 async def test_the_task_of_a_start_is_found(cluster: Cluster) -> None:
     first, second = cluster.run("ada", "token-1"), cluster.run("ada", "token-2")
     await asyncio.sleep(1)
@@ -560,15 +533,21 @@ async def test_a_thousand_starts_look_together(cluster: Cluster) -> None:
     assert cluster.fake.calls["DescribeTasks"] == 2
 
 
-async def test_adopted_starts_are_found_without_a_call(cluster: Cluster) -> None:
+async def test_a_start_that_was_listed_is_found_without_a_call(cluster: Cluster) -> None:
     arn = cluster.run("ada")
     await asyncio.sleep(1)
-    await cluster.reconciler.adopt()
+    await cluster.reconciler.look_for_orphans()
     cluster.fake.reset_counters()
     found = await cluster.reconciler.find("start-of-ada")
     assert found is not None
     assert found.arn == arn
     assert not cluster.fake.calls
+
+
+async def test_finding_says_when_aws_does_not(cluster: Cluster) -> None:
+    cluster.fake.suffer(NetworkGone())
+    with pytest.raises(Unreachable):
+        await cluster.reconciler.find("start-of-ada")
 
 
 async def test_finding_waits_out_a_short_throttling(cluster: Cluster) -> None:

@@ -42,8 +42,8 @@ def test_stopped_is_dead_at_once(status: str) -> None:
     "status",
     ["PROVISIONING", "PENDING", "ACTIVATING", "RUNNING", "DEACTIVATING", "STOPPING", ""],
 )
-def test_on_its_way_to_stop_or_cut_off_is_not_dead(status: str) -> None:
-    view = TaskView("arn", status, desired="STOPPED", connectivity="DISCONNECTED")
+def test_on_its_way_to_stop_is_not_dead(status: str) -> None:
+    view = TaskView("arn", status, desired="STOPPED")
     assert judge(Evidence(0, view), 1e9) == ALIVE
 
 

@@ -54,10 +54,10 @@ async def followed_for_ten_minutes(ecs: ScriptedEcs, watcher: Watcher) -> None:
 
 
 async def died_at(watcher: Watcher, arn: str = "a") -> float:
-    deaths = asyncio.get_running_loop().create_future()
-    watcher.add_death_callback(lambda dead, _: deaths.set_result(now()) if dead == arn else None)
     async with asyncio.timeout(7200):
-        return float(await deaths)
+        while not watcher.verdict(arn).dead:
+            await watcher.changed(arn, 7200)
+    return now()
 
 
 async def test_gone_is_gone_after_three_times_missing_a_minute_apart() -> None:
@@ -274,7 +274,6 @@ async def test_shown_again_while_its_port_is_tried_it_lives() -> None:
 
 async def test_forgotten_while_its_port_is_tried_it_is_no_death() -> None:
     ecs = ScriptedEcs()
-    deaths: list[str] = []
 
     async def forgotten_meanwhile(view: TaskView) -> bool:
         watcher.forget(view.arn)
@@ -282,12 +281,11 @@ async def test_forgotten_while_its_port_is_tried_it_is_no_death() -> None:
         return False
 
     watcher = watch(ecs, forgotten_meanwhile)
-    watcher.add_death_callback(lambda arn, _: deaths.append(arn))
     await followed_for_ten_minutes(ecs, watcher)
     del ecs.tasks["a"]
     await asyncio.sleep(200)
     assert ecs.lists
-    assert not deaths
+    assert not watcher.verdict("a").dead
     await watcher.close()
 
 
