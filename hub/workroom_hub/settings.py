@@ -170,7 +170,7 @@ class Homes(Section):
     file_system: str = Field("", description="EFS file system, such as fs-0123456789abcdef0.")
     root: Path = Field(
         Path("/homes"),
-        description="Folder that holds the homes: on the EFS file system, or of the machines (`host-path`).",
+        description="Folder that holds the homes: on the EFS file system (there three names and 23 characters at most), or of the machines (`host-path`).",
     )
     prepare: bool = Field(
         False,

@@ -22,7 +22,12 @@ class CapacityProvider(Section):
     weight: int = Field(
         1, ge=0, le=1000, description="Its share of the servers beyond everyone's `base`."
     )
-    base: int = Field(0, ge=0, le=100_000, description="Servers it gets before the others.")
+    base: int = Field(
+        0,
+        ge=0,
+        le=100_000,
+        description="Servers it gets before the others; one provider of a strategy may have it.",
+    )
 
 
 def _strategy(given: list[CapacityProvider]) -> list[CapacityProvider]:
@@ -132,7 +137,7 @@ class Ecs(Section):
     capacity_providers: Strategy = Field(
         default_factory=list,
         max_length=20,
-        description="Strategy that picks the machines; empty: the cluster's default one.",
+        description="Strategy that picks the machines; empty: the cluster's default one. One weight above 0 at least.",
     )
     gpu_capacity_providers: Strategy = Field(
         default_factory=list,
@@ -197,7 +202,8 @@ class Ecs(Section):
         description="Memory of one machine of the cluster, for the same bars.",
     )
     endpoint_url: str = Field(
-        "", description="Address that answers for every AWS service; default: AWS itself."
+        "",
+        description="Address that answers for every AWS service, to which the hub's own credentials are sent; default: AWS itself.",
     )
     emulator_port: Port = Field(
         4566,
