@@ -6,6 +6,8 @@ Knows JupyterHub and no AWS: `platform.py` has what servers share, `ecs_api.py` 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, ClassVar
 
 from jupyterhub.spawner import Spawner
@@ -22,6 +24,9 @@ from workroom_spawner.startcode import START_CODES, derived_code
 from workroom_spawner.task_end import TaskEnd
 from workroom_spawner.task_requests import TaskSpec, run_task, task_definition
 
+_PREPARING = "Preparing your home"
+_SLOW_AFTER = 10.0
+"""Seconds until somebody is told that it is AWS her home waits for; it takes one or two."""
 _ADDRESS_LOOKS = 3
 _PATIENCE = 300
 """Seconds a container keeps asking a hub that does not answer, so that a hub may restart."""
@@ -40,8 +45,9 @@ class EcsSpawner(TaskEnd, Spawner):  # type: ignore[misc]
 
     async def bring_up(self, progress: Progress) -> None:
         """Get a task, wait until it has reported in and its server answers."""
-        progress.enter("queued", "Preparing your home")
-        self._start = await self._resumed() or await self._prepare()
+        progress.enter("queued", _PREPARING)
+        with _telling_if_slow(progress):
+            self._start = await self._resumed() or await self._prepare()
         self._register()
         await self._save()
         self._issue_code()
@@ -269,3 +275,18 @@ class EcsSpawner(TaskEnd, Spawner):  # type: ignore[misc]
 
     async def _too_late(self, progress: Progress) -> StartTimeout:
         return StartTimeout(self.start_deadline, progress.stage.title, await self._last_lines())
+
+
+@contextmanager
+def _telling_if_slow(progress: Progress) -> Iterator[None]:
+    """Say that AWS takes its time, unless there is something better to say by then."""
+
+    def tell() -> None:
+        if progress.message == _PREPARING:
+            progress.tell("AWS takes its time; still preparing your home")
+
+    slow = asyncio.get_running_loop().call_later(_SLOW_AFTER, tell)
+    try:
+        yield
+    finally:
+        slow.cancel()

@@ -75,6 +75,11 @@ class Progress:
         return len(self._begun) == 1 and not self._failed
 
     @property
+    def message(self) -> str:
+        """What people read right now."""
+        return self._message
+
+    @property
     def elapsed(self) -> float:
         """Seconds since the request."""
         return self._clock() - self._start

@@ -121,6 +121,25 @@ async def test_an_outage_of_aws_is_waited_for_while_there_is_patience(a_world: O
         assert len(world.living()) == 1
 
 
+async def test_an_outage_before_there_is_a_home_is_told(a_world: Opens) -> None:
+    async with a_world() as world:
+        world.fake.suffer(bad_days.NetworkGone(22))
+        world.wire.there = 5.0  # a call that nobody answers takes its time
+        beginning = world.begin()
+        await asyncio.sleep(9)
+        assert beginning.says == "Preparing your home"
+        await asyncio.sleep(2)
+        assert beginning.says == "AWS takes its time; still preparing your home"
+        await beginning.running
+        world.wire.there = 0.0
+        # Where AWS answers, nobody reads of it.
+        world.fake.suffer(bad_days.RunTaskAnswersFailures("RESOURCE:CPU", 1))
+        bob = world.begin("bob")
+        await asyncio.sleep(12)
+        assert "AWS takes its time" not in bob.says
+        await bob.running
+
+
 async def test_an_outage_without_end_becomes_a_sentence(a_world: Opens) -> None:
     async with a_world() as world:
         world.fake.suffer(bad_days.NetworkGone())
