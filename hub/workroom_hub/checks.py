@@ -90,6 +90,15 @@ def image_reference(value: str) -> str:
     return value
 
 
+def names_registry(reference: str) -> bool:
+    """Return whether an image's reference begins with a registry's host name.
+
+    Source: the reference grammar of github.com/distribution/reference.
+    """
+    host, slash, _ = reference.partition("/")
+    return bool(slash) and ("." in host or ":" in host or host == "localhost")
+
+
 def image_tag(value: str) -> str:
     """Return the name that an image is built under: a reference without a digest."""
     if "@" in value:

@@ -213,10 +213,12 @@ def config_check(
     import os
 
     from workroom_hub import config_file
+    from workroom_hub.runtime import state_folder, uses_emulator
 
     settings = config_file.load(file)
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    config_file.check_against_machine(settings, os.cpu_count() or 1, memory, path=file)
+    cpus, emulated = os.cpu_count() or 1, uses_emulator(state_folder())
+    config_file.check_against_machine(settings, cpus, memory, path=file, emulated=emulated)
     found = config_file.config_path(file)
     print(f"{found}: ok" if found else "There is no workroom.yaml here: the defaults apply.")
 

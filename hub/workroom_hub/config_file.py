@@ -16,6 +16,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from workroom_hub import checks
 from workroom_hub.config_problems import Problem, dotted, problems_of, size
 from workroom_hub.config_source import OVERRIDES, Path_, Source, override, read
 from workroom_hub.errors import ConfigError
@@ -102,11 +103,13 @@ def check_against_machine(
     gpus: int | None = None,
     *,
     path: Path | None = None,
+    emulated: bool = False,
 ) -> None:
-    """Refuse profiles of the settings' own list that do not fit, and files that are not there.
+    """Refuse what cannot be where servers run: profiles that do not fit, images, missing files.
 
     Default profiles are not an error; those that do not fit are just not offered. A cluster has
-    machines of its own, so with `spawner: ecs` profiles are not looked at.
+    machines of its own, so with `spawner: ecs` profiles are not looked at; but images must be in
+    a registry, because what is on this machine is not on those.
 
     Args:
         settings: The settings.
@@ -114,6 +117,8 @@ def check_against_machine(
         memory: Bytes of memory of the machine.
         gpus: GPUs of the machine, or None if that is not known (then they are not checked).
         path: The file they came from, as given to `load`; it is read for the line numbers.
+        emulated: Servers run on the AWS emulator, which offers what fits and has the images of
+            this machine.
 
     Raises:
         ConfigError: Names each of them.
@@ -122,7 +127,9 @@ def check_against_machine(
     source = read(found) if found else Source("settings")
     override(source, os.environ)
     problems = _files(source, settings) + _host(source, settings)
-    if "profiles" in settings.model_fields_set and settings.spawner == "local":
+    if settings.spawner == "ecs" and not emulated:
+        problems += _nowhere_to_pull(source, settings)
+    elif "profiles" in settings.model_fields_set and not emulated:
         problems += _too_large(source, settings, cpus, memory, gpus)
     if problems:
         _fail(problems, None)
@@ -168,6 +175,35 @@ def _too_large(
                         "Make it smaller, or remove the profile.",
                     )
                 )
+    return problems
+
+
+def _nowhere_to_pull(source: Source, settings: Settings) -> list[Problem]:
+    """Find images that the machines of a cluster could not pull."""
+    example = f"123456789012.dkr.ecr.{settings.ecs.region}.amazonaws.com/workroom/notebook:1.0"
+    if "images" not in settings.model_fields_set:
+        at: Path_ = ("spawner",)
+        return [
+            Problem(
+                source.where(at),
+                "images",
+                "'spawner: ecs' needs them: the default image is on this machine only.",
+                "Push it to a registry of the cluster's, and give its name, title and ref, such "
+                f"as {example}",
+            )
+        ]
+    problems = []
+    for index, image in enumerate(settings.images):
+        if not checks.names_registry(image.ref):
+            at = ("images", index, "ref")
+            problems.append(
+                Problem(
+                    source.where(at),
+                    dotted(at),
+                    f"'{image.ref}' names no registry for the cluster's machines to pull it from.",
+                    f"Write one, such as {example} (Docker Hub: docker.io/{image.ref})",
+                )
+            )
     return problems
 
 

@@ -20,6 +20,7 @@ from workroom_spawner.profiles import Catalog, Image, Profile
 
 TEMPLATES = Path(__file__).parent / "templates"
 CLI_SERVICE = "workroom-cli"
+METRICS_SERVICE = "metrics"
 CULLER_SERVICE = "idle-culler"
 _NOT_LOOKED_INTO = (
     "The hub cannot look into this image. If RStudio is in it, your platform engineer says so with "
@@ -33,7 +34,7 @@ def build(settings: Settings, runtime: Runtime, c: Config) -> Config:
     _web(settings, runtime, c)
     _database(runtime, c)
     _proxy(settings, runtime, c)
-    _pages(settings, c)
+    _pages(settings, runtime, c)
     _spawner(settings, runtime, c)
     _services(settings, runtime, c)
     _roles(settings, c)
@@ -81,14 +82,14 @@ def _proxy(settings: Settings, runtime: Runtime, c: Config) -> None:
     c.JupyterHub.cleanup_proxy = False
 
 
-def _pages(settings: Settings, c: Config) -> None:
+def _pages(settings: Settings, runtime: Runtime, c: Config) -> None:
     c.JupyterHub.template_paths = [str(TEMPLATES)]
     c.JupyterHub.template_vars = {
         "workroom_title": settings.title,
         "workroom_version": __version__,
         "workroom_static_version": static_version(),
         "named_server_limit": settings.limits.named_servers,
-        "workroom_measure": _measure(settings),
+        "workroom_measure": _measure(settings, runtime),
     }
     c.JupyterHub.default_url = "/hub/home"
     c.JupyterHub.allow_named_servers = settings.limits.named_servers > 0
@@ -135,9 +136,9 @@ def catalog(settings: Settings, runtime: Runtime) -> Catalog:
     )
 
 
-def _measure(settings: Settings) -> str:
+def _measure(settings: Settings, runtime: Runtime) -> str:
     """Say what the bars on the cards are relative to."""
-    if settings.spawner == "local":
+    if settings.spawner == "local" or runtime.emulator:
         return "this machine"
     if settings.ecs.instance_cpu and settings.ecs.instance_memory:
         return "a machine of the cluster"
@@ -206,7 +207,9 @@ def _activity(stop_after: int) -> dict[str, str]:
 
 def _services(settings: Settings, runtime: Runtime, c: Config) -> None:
     services: list[dict[str, object]] = [
-        {"name": CLI_SERVICE, "api_token": runtime.secret("cli-token")}
+        {"name": CLI_SERVICE, "api_token": runtime.secret("cli-token")},
+        # For a Prometheus that reads the secret's file.
+        {"name": METRICS_SERVICE, "api_token": runtime.secret("metrics-token")},
     ]
     if settings.idle.stop_after or settings.idle.max_age:
         services.append({"name": CULLER_SERVICE, "command": _culler(settings)})
@@ -239,7 +242,8 @@ def _roles(settings: Settings, c: Config) -> None:
                 "shutdown",
             ],
             "services": [CLI_SERVICE],
-        }
+        },
+        {"name": METRICS_SERVICE, "scopes": ["read:metrics"], "services": [METRICS_SERVICE]},
     ]
     if settings.idle.stop_after or settings.idle.max_age:
         roles.append(

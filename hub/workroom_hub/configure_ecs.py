@@ -6,7 +6,7 @@ from traitlets.config import Config
 
 from workroom_hub import settings_ecs
 from workroom_hub.runtime import Runtime
-from workroom_hub.settings import Homes, Settings
+from workroom_hub.settings import Homes, Settings, offered_profiles
 from workroom_spawner.ecs_settings import (
     Bucket,
     CapacityProvider,
@@ -27,7 +27,7 @@ def effective(settings: Settings, runtime: Runtime) -> Settings:
     """Return the settings in force: with the emulator its cluster, whatever the file says.
 
     What an account of AWS would have to hold (roles, networks, machines) is left out; homes are
-    folders in the state folder.
+    folders in the state folder, and profiles are those that this machine can hold.
     """
     emulator = runtime.emulator
     if emulator is None:
@@ -48,7 +48,10 @@ def effective(settings: Settings, runtime: Runtime) -> Settings:
         **{name: getattr(settings.ecs, name) for name in kept},
     )
     homes = Homes(kind="host-path", root=runtime.home / "homes", prepare=True)
-    return settings.model_copy(update={"spawner": "ecs", "ecs": ecs, "homes": homes})
+    here = settings.model_copy(update={"spawner": "local"})
+    profiles = offered_profiles(here, runtime.cpus, runtime.memory)
+    update = {"spawner": "ecs", "ecs": ecs, "homes": homes, "profiles": profiles}
+    return settings.model_copy(update=update)
 
 
 def spawner(settings: Settings, runtime: Runtime, c: Config) -> None:

@@ -392,8 +392,9 @@ def _ecs_problem(settings: Settings) -> str:
 def offered_profiles(settings: Settings, cpus: int, memory: int) -> list[Profile]:
     """Return the profiles that can be had here, in their order.
 
-    On ECS those are all of them; the cluster has machines of its own. Otherwise it is those that
-    a machine of `cpus` cores and `memory` bytes can hold.
+    On ECS those are all of them; the cluster has machines of its own. Otherwise, and with the
+    emulator (`configure_ecs.effective`), it is those that a machine of `cpus` cores and `memory`
+    bytes can hold.
 
     A list of the settings' own is checked before anything starts
     (`config_file.check_against_machine`), so this leaves out default profiles only. A machine

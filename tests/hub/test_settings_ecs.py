@@ -12,6 +12,7 @@ from traitlets.config import Config
 
 from workroom_hub import config_file, configure, configure_ecs
 from workroom_hub.errors import ConfigError
+from workroom_hub.machine import doctor
 from workroom_hub.runtime import Emulator, ImageFacts, Runtime
 from workroom_hub.settings import Settings
 from workroom_spawner import ecs_settings
@@ -201,10 +202,72 @@ def test_the_emulators_port_is_nobody_elses(tmp_path: Path) -> None:
     assert settings.ecs.emulator_port == 4600
 
 
+def images(*refs: str) -> list[dict[str, str]]:
+    return [{"name": f"i{n}", "title": "Image", "ref": ref} for n, ref in enumerate(refs)]
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        (None, "1: images: 'spawner: ecs' needs them: the default image is on this machine only."),
+        (["workroom/notebook:1"], "images[0].ref: 'workroom/notebook:1' names no registry"),
+        (["notebook:1"], "(Docker Hub: docker.io/notebook:1)"),
+        (["localhost/notebook:1", "acme/n@sha256:" + "0" * 64], "images[1].ref: 'acme/n@sha256"),
+    ],
+)
+def test_images_that_the_machines_of_a_cluster_cannot_pull_are_refused(
+    given: list[str] | None, sentence: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "workroom.yaml"
+    file.write_text(json.dumps(merged(images=images(*given)) if given else LEAST))
+    settings = config_file.load(file, environment={})
+    with pytest.raises(ConfigError) as caught:
+        config_file.check_against_machine(settings, 2, 4 * GIB, path=file)
+    assert sentence in caught.value.message
+    assert "123456789012.dkr.ecr.eu-central-1.amazonaws.com/" in caught.value.message
+    # The emulator's containers run on this machine.
+    config_file.check_against_machine(settings, 2, 4 * GIB, path=file, emulated=True)
+
+
+def test_images_of_any_registry_are_good(tmp_path: Path) -> None:
+    file = tmp_path / "workroom.yaml"
+    refs = ["r.example.com/a/n:1", "registry:5000/n:1", "docker.io/acme/n:1", "localhost/n:1"]
+    file.write_text(json.dumps(merged(images=images(*refs))))
+    settings = config_file.load(file, environment={})
+    config_file.check_against_machine(settings, 2, 4 * GIB, path=file)
+
+
+@pytest.mark.parametrize(
+    ("ecs", "state"),
+    [
+        ({"hub_url": "http://10.0.1.5:8081"}, "ok"),
+        ({"hub_url": "http://10.0.1.5:9000"}, "note"),
+        ({"hub_url": "http://10.0.1.5"}, "note"),
+        # Something stands in front of the hub: it has another address, or speaks TLS.
+        ({"hub_url": "http://hub.example.com:9000", "hub_host": "10.0.1.5"}, "ok"),
+        ({"hub_url": "https://hub.example.com"}, "ok"),
+    ],
+)
+def test_a_port_on_which_no_hub_listens_is_noted(ecs: dict[str, Any], state: str) -> None:
+    check = doctor._hub_url(Settings.model_validate(merged(ecs=ecs)))
+    assert check.state == state
+    assert (state == "ok") != ("ecs.hub_url: http://10.0.1.5:8081" in check.fix)
+
+
+def test_doctor_names_images_that_a_cluster_cannot_pull() -> None:
+    settings = Settings.model_validate(merged(images=images("workroom/notebook:1")))
+    check = doctor._for_the_cluster(settings)
+    assert check.state == "failed"
+    assert "'workroom/notebook:1' names no registry" in check.message
+    settings = Settings.model_validate(merged(images=images("r.example.com/n:1")))
+    assert doctor._for_the_cluster(settings).state == "ok"
+
+
 def test_a_cluster_has_machines_of_its_own(tmp_path: Path) -> None:
     profiles = [{"name": "huge", "title": "Huge", "cpu": 96, "memory": "700G"}]
     file = tmp_path / "workroom.yaml"
-    for given, fits in (({"profiles": profiles}, False), (merged(profiles=profiles), True)):
+    given_images = merged(profiles=profiles, images=images("registry.example.com/n:1"))
+    for given, fits in (({"profiles": profiles}, False), (given_images, True)):
         file.write_text(json.dumps(given))
         settings = config_file.load(file, environment={})
         if fits:
@@ -399,6 +462,20 @@ def test_with_the_emulator_the_same_settings_run_on_it(emulated: Runtime) -> Non
     )
     assert c.JupyterHub.hub_bind_url == "http://172.30.0.1:8081"
     assert c.EcsSpawner.start_url == "http://172.30.0.1:8081/hub/api/workroom/start"
+
+
+def test_with_the_emulator_only_what_fits_this_machine_is_offered(emulated: Runtime) -> None:
+    own = [
+        {"name": name, "title": name, "cpu": cpu, "memory": "1G"}
+        for name, cpu in (("mine", 1), ("huge", 96))
+    ]
+    for given, names in (({}, ["small", "medium"]), (merged(profiles=own), ["mine"])):
+        c = build(emulated, given)
+        catalog = c.EcsSpawner.catalog
+        assert [profile.name for profile in catalog.profiles] == names
+        # Nothing is larger than what the bars show in full.
+        assert (catalog.cpus, catalog.memory) == (2, 4 * GIB)
+        assert c.JupyterHub.template_vars["workroom_measure"] == "this machine"
 
 
 def test_an_account_of_aws_in_the_settings_is_not_used_with_the_emulator(

@@ -17,6 +17,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
+from urllib.parse import urlsplit
 
 from workroom_hub import config_file
 from workroom_hub.errors import CloudError, PortTaken, WorkroomError
@@ -86,10 +87,14 @@ def run(seen: Callable[[Check], None] | None = None) -> list[Check]:
     if stack.spawner == "local" or stack.emulated:
         client, check = _engine()
         add(check)
+    else:
+        add(_for_the_cluster(stack.settings))
+        add(_hub_url(stack.settings))
     if client is not None:
         info = client.info()
         if stack.emulated:
             add(Check("limits", "note", "the AWS emulator sets none: a server may use everything"))
+            add(_offered(stack.settings, int(info["NCPU"]), int(info["MemTotal"])))
         else:
             add(_limits(info))
             add(_fits(stack.settings, int(info["NCPU"]), int(info["MemTotal"])))
@@ -209,8 +214,39 @@ def _fits(settings: Settings, cpus: int, memory: int) -> Check:
         config_file.check_against_machine(settings, cpus, memory)
     except WorkroomError as error:
         return Check(name, "failed", error.message.replace("\n", " "), error.fix)
-    names = ", ".join(p.name for p in offered_profiles(settings, cpus, memory))
-    return Check(name, "ok", f"{cpus} cores and {human_bytes(memory)} hold: {names}")
+    return _offered(settings, cpus, memory)
+
+
+def _offered(settings: Settings, cpus: int, memory: int) -> Check:
+    here = settings.model_copy(update={"spawner": "local"})  # also where the emulator is
+    names = ", ".join(p.name for p in offered_profiles(here, cpus, memory))
+    return Check("profiles", "ok", f"{cpus} cores and {human_bytes(memory)} hold: {names}")
+
+
+def _for_the_cluster(settings: Settings) -> Check:
+    name = "settings for the cluster"
+    try:
+        config_file.check_against_machine(settings, 1, 1)  # whose machines are others
+    except WorkroomError as error:
+        return Check(name, "failed", error.message.replace("\n", " "), "Correct workroom.yaml.")
+    return Check(name, "ok", "; ".join(image.ref for image in settings.images))
+
+
+def _hub_url(settings: Settings) -> Check:
+    """Check that `ecs.hub_url` leads to the hub, where nothing between them can be expected."""
+    name, ecs, listens = "way to the hub", settings.ecs, settings.local.hub_port
+    address = urlsplit(ecs.hub_url)
+    port = address.port or (443 if address.scheme == "https" else 80)
+    straight = address.scheme == "http" and ecs.host == address.hostname
+    if straight and port != listens:
+        return Check(
+            name,
+            "note",
+            f"servers go to {ecs.hub_url}, and the hub listens on port {listens} of {ecs.host}",
+            f"Unless something there forwards it: ecs.hub_url: http://{ecs.host}:{listens}, or "
+            f"local.hub_port: {port}",
+        )
+    return Check(name, "ok", f"servers go to {ecs.hub_url}")
 
 
 def _disk(name: str, folder: str) -> Check:

@@ -158,7 +158,7 @@ def answers(stack: Stack, within: float | None = None) -> bool:
     """Return whether our emulator answers over HTTP; one that hangs listens too, and does not.
 
     Args:
-        within: Seconds it has for it, five by default. It answers nobody while it stops a container.
+        within: Seconds it has, five by default. It answers nobody while it stops a container.
     """
     return listens(stack) and _healthy(facts(stack).endpoint_url, within or _LOOK)
 

@@ -62,9 +62,7 @@ def _bring_up(stack: Stack) -> Runtime:
         info = client.info()
         step.result = f"version {info['ServerVersion']}"
     cpus, memory = int(info["NCPU"]), int(info["MemTotal"])
-    config_file.check_against_machine(
-        settings.model_copy(update={"spawner": stack.spawner}), cpus, memory
-    )
+    config_file.check_against_machine(settings, cpus, memory, emulated=stack.emulated)
     _require_room(info["DockerRootDir"])
     with report.step("Users' network") as step:
         users = network.ensure(client, settings, stack.home)
