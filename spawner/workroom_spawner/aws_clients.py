@@ -57,13 +57,18 @@ class Threads:
 
     def __init__(self, threads: int = THREADS) -> None:
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="aws")
+        self._closed = False
 
     async def __call__(self, call: Callable[[], T], /) -> T:
+        if self._closed:
+            # The hub is ending. No start may fail of that: the next hub goes on with it.
+            await asyncio.get_running_loop().create_future()
         return await asyncio.get_running_loop().run_in_executor(self._pool, call)
 
     def close(self) -> None:
-        """Take no more calls; those under way end by themselves."""
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        """Take no more calls: they wait for the end of the process; those taken are carried out."""
+        self._closed = True
+        self._pool.shutdown(wait=False)
 
 
 def boto3_clients(settings: EcsSettings) -> Clients:

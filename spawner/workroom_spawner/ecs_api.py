@@ -71,7 +71,7 @@ class EcsApi:
         await self._caller.warm_up(_RUN)
 
     def close(self) -> None:
-        """Take no more calls; those under way end by themselves."""
+        """Take no more calls; later ones wait for the end of the process and never fail."""
         self._caller.close()
 
     def run_line(self, priority: Priority = Priority.LIVE) -> Turn:

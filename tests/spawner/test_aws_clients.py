@@ -30,6 +30,7 @@ from workroom_spawner.ecs_api import EcsApi
 from workroom_spawner.ecs_settings import (
     EcsSettings,
 )
+from workroom_spawner.platform import EcsPlatform
 
 
 async def test_boto3_runs_in_threads_of_its_own_and_clients_are_made_once() -> None:
@@ -42,6 +43,30 @@ async def test_boto3_runs_in_threads_of_its_own_and_clients_are_made_once() -> N
     assert aws.made == ["ecs"]
     assert len(aws.asked) == 20
     assert all(name.startswith("aws") for name in aws.threads)
+
+
+async def test_when_the_hub_ends_calls_end_and_none_fails() -> None:
+    """Neither an error nor a cancellation: a start would take it for its own, and give up."""
+    ending = threading.Event()
+
+    class SlowAws(ScriptedAws):
+        def _before_send(self, request: AWSPreparedRequest, **more: Any) -> AWSResponse:
+            ending.wait(10)
+            return super()._before_send(request, **more)
+
+    aws = SlowAws(STARTED)
+    api = EcsApi(SETTINGS, clients=aws.clients)
+    platform = EcsPlatform.made(SETTINGS, api)
+    under_way = asyncio.create_task(api.run_task(RUN))
+    await asyncio.sleep(0.2)
+    await platform.close()
+    late = asyncio.create_task(api.run_task(RUN))
+    ending.set()
+    assert (await under_way).task
+    await asyncio.sleep(0.1)
+    assert not late.done()
+    assert len(aws.asked) == 1
+    late.cancel()
 
 
 async def test_the_event_loop_goes_on_while_aws_takes_its_time() -> None:
