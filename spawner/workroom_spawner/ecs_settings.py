@@ -74,6 +74,11 @@ class Quotas:
     other: Bucket = Bucket(10, 5)  # EFS, Auto Scaling, CloudWatch Logs
 
 
+def started_by(installation: str) -> str:
+    """Return what `startedBy` of an installation's tasks says, by which ListTasks finds them."""
+    return f"workroom/{installation}"
+
+
 @dataclass(frozen=True)
 class EcsSettings:
     """One cluster in one region, and what tasks there get.
@@ -128,7 +133,7 @@ class EcsSettings:
     @property
     def started_by(self) -> str:
         """What RunTask's `startedBy` says of our tasks (at most 128 characters)."""
-        return f"workroom/{self.installation}"
+        return started_by(self.installation)
 
     def roles(self, groups: Iterable[str]) -> tuple[str, str]:
         """Return the task role and execution role of a user in `groups`; the first match wins."""

@@ -313,7 +313,7 @@ def test_a_cluster_that_is_not_there_is_named(aws: Aws, found: list[dict[str, st
 
 def test_a_refusal_says_what_was_refused_and_where_the_rights_are(aws: Aws) -> None:
     aws.answer = 400, {"__type": "AccessDeniedException", "message": "User is not authorized"}
-    with pytest.raises(CloudError, match="refuses describe_clusters") as refused:
+    with pytest.raises(CloudError, match="refuses DescribeClusters") as refused:
         cluster.look(at(aws))
     assert "AccessDeniedException" in refused.value.message
     assert refused.value.details == "User is not authorized"

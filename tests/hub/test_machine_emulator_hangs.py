@@ -46,7 +46,7 @@ class Ministack(BaseHTTPRequestHandler):
         with Path("asked").open("a") as asked:
             print(operation, file=asked)
         one = {"clusterName": "lab", "status": "ACTIVE"}
-        body = json.dumps({"cluster": one, "clusters": [one]}).encode()
+        body = json.dumps({"cluster": one, "clusters": [one], "taskArns": []}).encode()
         self.send_response(200)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()

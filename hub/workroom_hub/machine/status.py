@@ -19,6 +19,7 @@ from workroom_hub.machine import (
 from workroom_hub.machine.console import human_bytes, human_seconds
 from workroom_hub.machine.hub import HubApi
 from workroom_hub.machine.network import LABEL
+from workroom_hub.runtime import read_installation
 
 if TYPE_CHECKING:
     from docker import DockerClient
@@ -39,10 +40,10 @@ def collect(stack: Stack) -> dict[str, Any]:
     except HubError:
         api = None
     version = api.version() if api else None
-    known = _known_servers(api) if api and version else None
+    emulated = _emulator(stack) if stack.emulated else None
+    known = _known_servers(api) if api and version else _tagged_servers(stack, emulated)
     measured = _measured(client, stack, known or []) if client else {}
     images = _images(client, stack)
-    emulated = _emulator(stack) if stack.emulated else None
     return {
         "url": stack.url,
         "hub": _process(stack, hub.ROLE, answers=version is not None, version=version),
@@ -123,6 +124,19 @@ def _known_servers(api: HubApi) -> list[dict[str, Any]] | None:
         return api.servers()
     except HubError:
         return None
+
+
+def _tagged_servers(stack: Stack, emulated: dict[str, Any] | None) -> list[dict[str, Any]] | None:
+    """Return the servers that the cluster tells of; None where there is none to ask."""
+    if stack.spawner != "ecs" or (emulated and emulated["state"] != "running"):
+        return None
+    if not stack.home.is_dir():
+        return None  # `up` never ran, and nothing is made by looking
+    try:
+        ecs, installation = emulator.cluster_in_use(stack), read_installation(stack.home)
+        return cluster.servers(ecs, installation, emulated=stack.emulated)
+    except CloudError:
+        return None  # the cluster's own line says why
 
 
 def _measured(
