@@ -285,7 +285,7 @@ def test_the_age_of_the_watcher_tells_of_the_outage(outage: Outage) -> None:
 
 def test_the_log_tells_once_of_the_outage(outage: Outage) -> None:
     assert outage.log.count("ECS cannot be asked how the servers are") == 1, str(outage.seen)
-    assert outage.log.count("ECS answers again, after 6") == 1, str(outage.seen)
+    assert outage.log.count("ECS answers again, after") == 1, str(outage.seen)
     assert "Traceback" not in outage.log, str(outage.seen)
 
 
@@ -306,7 +306,7 @@ def test_a_cold_start_waits_for_a_machine(day: LongDay) -> None:
     adding = [(at, said) for at, stage, said in day.progress if said.startswith("Adding a machine")]
     print(f"a machine after {waited:.0f} s, ready after {ready:.0f} s; {len(adding)} times:")
     print(*adding[:1], *adding[-1:], sep="\n")
-    assert 130 <= waited <= 160, str(day.seen)
+    assert 125 <= waited <= 160, str(day.seen)
     assert ready <= waited + SLACK, str(day.seen)
     assert len(adding) >= 10, str(day.progress)
     assert "waiting for 2 min" in adding[-1][1], str(day.progress)
