@@ -15,7 +15,7 @@ import uuid
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-SECRETS = ("proxy-token", "cli-token", "cookie-secret", "start-code-key")
+SECRETS = ("proxy-token", "cli-token", "metrics-token", "cookie-secret", "start-code-key")
 EMULATOR_CHOSEN = "cloud-local"
 """File of the state folder that is there while `up --cloud local` holds."""
 

@@ -19,7 +19,7 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, get_args
 
 from prometheus_client import Counter
 
@@ -30,6 +30,8 @@ ALARMS = Counter(
     "Start codes refused, by reason; anything but zero wants a look",
     ["reason"],
 )
+for _reason in get_args(Reason):
+    ALARMS.labels(_reason)  # shown as 0 from the beginning, or the first one would be no increase
 
 log = logging.getLogger("workroom.alarm")
 # A code stays known for this long after its life, so that a late use is told from a guess.

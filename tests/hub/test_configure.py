@@ -123,7 +123,15 @@ def test_culler_has_only_the_rights_it_needs_and_dies_with_the_hub(runtime: Runt
 
 def test_no_culler_when_idle_servers_may_stay(runtime: Runtime) -> None:
     c = build(runtime, idle={"stop_after": 0})
-    assert [s["name"] for s in c.JupyterHub.services] == ["workroom-cli"]
+    assert [s["name"] for s in c.JupyterHub.services] == ["workroom-cli", "metrics"]
+
+
+def test_who_may_read_the_metrics_may_do_nothing_else(runtime: Runtime) -> None:
+    c = build(runtime)
+    [service] = [s for s in c.JupyterHub.services if s["name"] == "metrics"]
+    assert service == {"name": "metrics", "api_token": runtime.secret("metrics-token")}
+    roles = [r for r in c.JupyterHub.load_roles if "metrics" in r.get("services", [])]
+    assert [r["scopes"] for r in roles] == [["read:metrics"]]
 
 
 def test_secrets_are_made_once_and_private(runtime: Runtime) -> None:

@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from typing import Any
 
-from tests.support.ecs_hub import METRICS_TOKEN
 from tests.support.ecs_hub_process import EcsHubProcess, FakeAwsProcess
 from tests.support.hub_process import CLI_TOKEN
+from workroom_hub.runtime import read_secret
 
 LOOK_EVERY = 2.0
 _AGE = re.compile(r"^workroom_watcher_age_seconds (\S+)$", re.MULTILINE)
@@ -99,8 +99,9 @@ class Chronicle:
 
     def age(self) -> float:
         """Return the seconds since the last whole sweep, as the hub's metrics have it."""
+        token = read_secret(self.hub.home, "metrics-token")
         request = urllib.request.Request(
-            self.hub.url + "metrics", headers={"Authorization": f"token {METRICS_TOKEN}"}
+            self.hub.url + "metrics", headers={"Authorization": f"Bearer {token}"}
         )
         with urllib.request.urlopen(request, timeout=10) as answer:
             found = _AGE.search(answer.read().decode())

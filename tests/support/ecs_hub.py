@@ -5,7 +5,7 @@
 
 It is the product's own configuration, with a proxy that carries nothing, short pauses unless
 `REAL_TIME` is set, and users for whom the hub stops at one line of its work (`HUB_HOLDS`), so that
-it can be killed there. `METRICS_TOKEN` may read its metrics.
+it can be killed there.
 """
 
 from __future__ import annotations
@@ -32,7 +32,6 @@ INSTALLATION = "1" * 32
 HOLDS: dict[str, list[str]] = json.loads(os.environ.get("HUB_HOLDS", "{}"))
 """Users by line: `redeemed`, `started`, `stopped`, `cleared`; `resume` for some seconds only."""
 RESUME_LATER = 3.0
-METRICS_TOKEN = "a-token-for-the-metrics"
 
 
 async def _held(line: str, user: str) -> None:
@@ -84,10 +83,6 @@ def build(c: Any) -> None:
     c.JupyterHub.proxy_class = NoProxy
     c.JupyterHub.spawner_class = "tests.support.ecs_hub.HeldEcsSpawner"
     c.JupyterHub.tornado_settings = {"slow_spawn_timeout": 0.05, "slow_stop_timeout": 0.05}
-    c.JupyterHub.services.append({"name": "metrics", "api_token": METRICS_TOKEN})
-    c.JupyterHub.load_roles.append(
-        {"name": "metrics", "scopes": ["read:metrics"], "services": ["metrics"]}
-    )
     if "REAL_TIME" not in os.environ:
         _hurry(c)
     platform.WEB_PORT = task_memory.WEB_PORT = int(os.environ["WEB_PORT"])
