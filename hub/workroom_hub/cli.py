@@ -12,7 +12,7 @@ import traceback
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
@@ -51,13 +51,24 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
 
+def _cloud(value: str | None) -> str | None:
+    if value in (None, "local"):
+        return value
+    raise typer.BadParameter(
+        f"'{value}' is not 'local', the AWS emulator of this machine. For AWS itself, leave the "
+        "option out and set `spawner: ecs` in workroom.yaml (docs/ecs.md)."
+    )
+
+
 @app.command()
 def up(
     cloud: Annotated[
-        Literal["local"] | None,
+        str | None,
         typer.Option(
+            callback=_cloud,
+            metavar="local",
             help="`local`: run servers as on Amazon ECS, on an AWS emulator of this machine. "
-            "For trying things out; holds until `workroom down`."
+            "For trying things out; holds until `workroom down`.",
         ),
     ] = None,
 ) -> None:

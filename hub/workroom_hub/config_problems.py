@@ -11,6 +11,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from workroom_hub.config_source import Path_, Source, kind_of
+from workroom_hub.fields import SIZES, SPANS
 from workroom_hub.settings import Settings
 
 
@@ -88,8 +89,7 @@ def _sentence(kind: str, value: Any, context: dict[str, Any], path: Path_) -> tu
     }.get(kind)
     if bound:
         limit = context[bound[2]]
-        written = size(limit) if path and path[-1] == "memory" else f"{limit:g}"
-        return f"{shown} is {bound[0]}.", f"Write {bound[1]} {written}."
+        return f"{shown} is {bound[0]}.", f"Write {bound[1]} {_written(limit, path)}."
     if kind == "literal_error":
         return f"{shown} is not one of the choices.", f"Write {context['expected']}."
     if kind in ("string_too_short", "too_short"):
@@ -107,6 +107,13 @@ def _sentence(kind: str, value: Any, context: dict[str, Any], path: Path_) -> tu
         "path": "a path",
     }.get(kind.split("_")[0], "something else")
     return f"{shown} is not {expected.split(' (')[0].split(',')[0]}.", f"Write {expected}."
+
+
+def _written(limit: float, path: Path_) -> str:
+    name = path[-1] if path else ""
+    if name in SPANS:
+        return f"{limit:g} seconds"
+    return size(limit) if name in SIZES else f"{limit:g}"
 
 
 def _unknown(path: Path_) -> tuple[str, str]:

@@ -47,6 +47,14 @@ Size = Annotated[int, BeforeValidator(parse_size)]
 Span = Annotated[int, BeforeValidator(parse_span)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 
+SIZES = ("memory", "shared_memory", "instance_memory")
+"""Names of the fields that are a `Size`."""
+SPANS = (
+    *("stop_after", "check_every", "max_age", "start_timeout", "http_timeout"),
+    *("stop_timeout", "capacity_timeout", "sweep_every", "orphan_grace"),
+)
+"""Names of the fields that are a `Span`."""
+
 
 class Section(BaseModel):
     """One section of the file: no unknown fields, and never changed once read."""

@@ -11,20 +11,15 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from workroom_hub.config_file import OVERRIDES
+from workroom_hub.fields import SIZES, SPANS
 from workroom_hub.settings import Settings
-
-_SIZES = ("memory", "shared_memory", "instance_memory")
-_SPANS = (
-    *("stop_after", "check_every", "max_age", "start_timeout", "http_timeout"),
-    *("stop_timeout", "capacity_timeout", "sweep_every", "orphan_grace"),
-)
 
 _HEAD = """# Settings
 
-Everything is in one file, `workroom.yaml`, beside the Makefile (or where `WORKROOM_CONFIG`
-points). Every field has a default, so no file is needed to begin with. `workroom config check`
-says what is wrong in it, by line and field; after a change, `workroom up` puts it in force and
-keeps people's servers running.
+Everything is in one file, `workroom.yaml`, in the folder that `workroom` is run in (or where
+`WORKROOM_CONFIG` points). Every field has a default, so no file is needed to begin with.
+`workroom config check` says what is wrong in it, by line and field; after a change, `workroom up`
+puts it in force and keeps people's servers running.
 
 ```yaml
 title: Acme notebooks
@@ -51,8 +46,8 @@ This page is written by `make docs` from the code; do not edit it by hand.
 
 Environment variables override single fields:
 {overrides}.
-`WORKROOM_HOME` is the state folder (default: `.workroom` beside the Makefile),
-`WORKROOM_CONFIG` the settings file.
+`WORKROOM_HOME` is the state folder (default: `.workroom` in the folder that `workroom` is run
+in), `WORKROOM_CONFIG` the settings file.
 """
 
 
@@ -115,9 +110,9 @@ def _inner(annotation: Any) -> tuple[type[BaseModel] | None, bool]:
 
 
 def _kind(name: str, field: FieldInfo) -> str:
-    if name in _SIZES:
+    if name in SIZES:
         kind = "size"
-    elif name in _SPANS:
+    elif name in SPANS:
         kind = "time"
     else:
         kind = _type(field.annotation)
@@ -167,9 +162,9 @@ def _written(name: str, value: Any) -> str:
     """Return a value as it is written in the file."""
     if isinstance(value, bool):
         return str(value).lower()
-    if name in _SIZES:
+    if name in SIZES:
         return f"{value // 2**20}M" if value < 2**30 else f"{value // 2**30}G"
-    if name in _SPANS and value:
+    if name in SPANS and value:
         for unit, seconds in (("h", 3600), ("m", 60)):
             if value % seconds == 0:
                 return f"{value // seconds}{unit}"

@@ -227,7 +227,7 @@ def test_an_emulator_that_was_killed_is_started_again(installation: Installation
     # Without the option: what was chosen holds until `down`.
     printed = installation.workroom("up").stdout
     assert "as before" in printed
-    assert "1 server(s) ended with the emulator" in printed
+    assert "1 server ended with the emulator" in printed
     tasks = Tasks(installation)
     assert tasks.containers(task) == []
     assert installation.server("bob") == {}

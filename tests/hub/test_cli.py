@@ -163,6 +163,12 @@ def test_dangerous_commands_ask_and_do_not_guess(workroom) -> None:
         assert "This needs a yes" in done.stderr
 
 
+def test_aws_is_chosen_in_the_settings_and_not_by_an_option(workroom) -> None:
+    done = workroom("up", "--cloud", "aws")
+    assert done.returncode == 2
+    assert "set `spawner: ecs` in" in done.stderr
+
+
 def test_down_before_up_is_harmless(workroom) -> None:
     done = workroom("down")
     assert done.returncode == 0

@@ -6,7 +6,7 @@ import pytest
 
 from workroom_hub.errors import MachineError
 from workroom_hub.machine import console
-from workroom_hub.machine.console import Reporter, human_bytes, human_seconds, print_error
+from workroom_hub.machine.console import Reporter, counted, human_bytes, human_seconds, print_error
 
 
 def test_plain_output_says_what_begins_what_goes_on_and_what_came_of_it(capsys) -> None:
@@ -65,6 +65,10 @@ def test_bytes_for_people(count: int, wanted: str) -> None:
 )
 def test_spans_for_people(seconds: int, wanted: str) -> None:
     assert human_seconds(seconds) == wanted
+
+
+def test_things_are_counted_for_people() -> None:
+    assert [counted(n, "task") for n in (0, 1, 2)] == ["no tasks", "1 task", "2 tasks"]
 
 
 def test_the_module_draws_nothing_when_imported() -> None:

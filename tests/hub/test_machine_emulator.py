@@ -63,6 +63,35 @@ def test_servers_that_run_without_it_cannot_move_there(stack: Stack, root: None)
     assert not stack.emulated
 
 
+def test_a_try_that_fails_before_anything_runs_is_no_choice(stack: Stack, root: None) -> None:
+    def bring_up() -> None:
+        with emulator.chosen(stack, "local"):
+            assert stack.emulated
+            raise PortTaken("Port 8000 (the web page) is taken.")
+
+    with pytest.raises(PortTaken):
+        bring_up()
+    assert not stack.emulated
+
+
+@pytest.mark.parametrize("runs", ["before", emulator.ROLE, "hub"])
+def test_a_choice_with_which_something_runs_survives_a_failure(
+    runs: str, stack: Stack, root: None
+) -> None:
+    if runs == "before":
+        emulator.choose(stack, "local")
+
+    def bring_up() -> None:
+        with emulator.chosen(stack, "local"):
+            if runs != "before":
+                processes.record(stack.home, runs, os.getpid(), "")
+            raise EmulatorError("It does not start.")
+
+    with pytest.raises(EmulatorError):
+        bring_up()
+    assert stack.emulated
+
+
 def test_it_needs_root_and_says_why(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     with pytest.raises(MachineError, match="needs root: homes are folders"):

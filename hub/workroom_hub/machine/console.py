@@ -133,6 +133,11 @@ def human_bytes(count: float) -> str:
     return f"{count:.1f} GiB"
 
 
+def counted(number: int, thing: str) -> str:
+    """Return a number of things as people write it: `no tasks`, `1 task`, `2 tasks`."""
+    return f"{number or 'no'} {thing}{'' if number == 1 else 's'}"
+
+
 def human_seconds(seconds: float) -> str:
     """Return a span as people write it: `3 h 20 min`."""
     minutes, hours = int(seconds // 60), int(seconds // 3600)

@@ -23,6 +23,7 @@ from workroom_hub.machine import (
     proxy,
     scratch,
 )
+from workroom_hub.machine.console import counted
 from workroom_hub.machine.hub import HubApi
 from workroom_hub.machine.network import INSTALLATION, LABEL, PROBE
 from workroom_hub.machine.scratch import BUILD_LABEL
@@ -203,7 +204,7 @@ def _clear(client: DockerClient, stack: Stack) -> list[str]:
                 continue
         removed = len(left) + emulator.clear(client, instance)
         if removed:
-            done.append(f"{removed} container(s) removed")
+            done.append(f"{counted(removed, 'container')} removed")
         if network.remove(client, instance):
             done.append(f"network {network.network_name(instance)} removed")
         if firewall.remove(instance, network.bridge_name(instance)):

@@ -15,10 +15,12 @@ import os
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from workroom_hub.errors import MachineError
+from workroom_hub.errors import MachineError, WorkroomError
 from workroom_hub.machine import cluster, emulator_install, ports, processes, programs
 from workroom_hub.machine.network import HOME, UsersNetwork
 from workroom_hub.machine.stack import EMULATOR_KEYS, Stack, fingerprint
@@ -74,6 +76,22 @@ def choose(stack: Stack, cloud: str | None) -> bool:
             )
         write_private(stack.home / EMULATOR_CHOSEN, "")
     return True
+
+
+@contextmanager
+def chosen(stack: Stack, cloud: str | None) -> Iterator[None]:
+    """`choose`, taken back if what follows fails before anything runs.
+
+    Or the next `up`, without the option, would go on with what was refused.
+    """
+    before = stack.emulated
+    choose(stack, cloud)
+    try:
+        yield
+    except WorkroomError:
+        if not before and not any(processes.find(stack.home, role) for role in (ROLE, "hub")):
+            (stack.home / EMULATOR_CHOSEN).unlink(missing_ok=True)
+        raise
 
 
 def facts(stack: Stack) -> Emulator:

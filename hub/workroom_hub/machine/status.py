@@ -16,7 +16,7 @@ from workroom_hub.machine import (
     processes,
     proxy,
 )
-from workroom_hub.machine.console import human_bytes, human_seconds
+from workroom_hub.machine.console import counted, human_bytes, human_seconds
 from workroom_hub.machine.hub import HubApi
 from workroom_hub.machine.network import LABEL
 from workroom_hub.runtime import read_installation
@@ -281,8 +281,9 @@ def _cluster_line(found: dict[str, Any]) -> str:
     where = f"{found['name']} in {found['region']}"
     if found["state"] != "running":
         return f"[red]{found['state']}[/] · {where} · {escape(found['note'])}"
-    counted = f"{found['tasks_running']} task(s) running, {found['tasks_pending']} starting"
-    return f"[green]running[/] · {where} · {counted}"
+    running, pending = found["tasks_running"], found["tasks_pending"]
+    tasks = f"{counted(running, 'task')} running, {pending or 'none'} starting"
+    return f"[green]running[/] · {where} · {tasks}"
 
 
 def _line(part: dict[str, Any]) -> str:

@@ -23,6 +23,7 @@ from workroom_hub.machine import (
     network,
     proxy,
 )
+from workroom_hub.machine.console import counted
 from workroom_hub.machine.down import stop_servers
 from workroom_hub.machine.hub import HubApi
 from workroom_hub.machine.network import UsersNetwork
@@ -44,9 +45,9 @@ def up(stack: Stack, cloud: str | None = None) -> None:
     """
     with stack.locked():
         stack.prepare_home()
-        emulator.choose(stack, cloud)
-        on_aws = stack.settings.spawner == "ecs" and not stack.emulated
-        runtime = _bring_up_for_aws(stack) if on_aws else _bring_up(stack)
+        with emulator.chosen(stack, cloud):
+            on_aws = stack.settings.spawner == "ecs" and not stack.emulated
+            runtime = _bring_up_for_aws(stack) if on_aws else _bring_up(stack)
         admin = first_admin(stack)
     _warn(stack)
     welcome(stack, runtime, admin)
@@ -100,7 +101,7 @@ def _bring_up_for_aws(stack: Stack) -> Runtime:
     config_file.check_against_machine(settings, cpus, memory)
     with report.step("ECS cluster") as step:
         found = cluster.look(settings.ecs)
-        step.result = f"{found.name} in {found.region}, {found.machines} machine(s)"
+        step.result = f"{found.name} in {found.region}, {counted(found.machines, 'machine')}"
     installation = read_installation(stack.home)
     runtime = Runtime(stack.home, settings.ecs.host, "", cpus, memory, {}, installation)
     _start_hub(stack, runtime)
@@ -112,8 +113,8 @@ def _end_lost_servers(stack: Stack) -> None:
     lost = stop_servers(stack)
     if lost:
         stack.report.line(
-            f"{lost} server(s) ended with the emulator before this one; people can start them "
-            "again, and their files are kept."
+            f"{counted(lost, 'server')} ended with the emulator before this one; people can start "
+            "them again, and their files are kept."
         )
 
 
@@ -132,7 +133,8 @@ def _warn(stack: Stack) -> None:
     if stack.emulated:
         stack.report.warn(
             "The AWS emulator is for trying things out. It does not limit what servers use, and\n"
-            "every account of this machine can command it (docs/ecs.md)."
+            "every account of this machine can command it (docs/ecs.md). Homes are others than\n"
+            f"without it: those in {stack.home / 'homes'}."
         )
     account = containers_user()
     if account.state == "failed" and (stack.emulated or stack.spawner == "local"):
