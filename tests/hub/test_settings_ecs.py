@@ -63,12 +63,15 @@ def refused(tmp_path: Path, given: dict[str, Any]) -> str:
     return f"{caught.value.message} {caught.value.fix}"
 
 
-def test_the_sample_in_the_docs_is_good(tmp_path: Path) -> None:
+def test_the_samples_in_the_docs_are_good(tmp_path: Path) -> None:
     page = (Path(__file__).resolve().parents[2] / "docs" / "ecs.md").read_text()
-    [sample] = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+    samples = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
     file = tmp_path / "workroom.yaml"
-    file.write_text(sample)
-    assert config_file.load(file, environment={}).spawner == "ecs"
+    spawners = []
+    for sample in samples:
+        file.write_text(sample)
+        spawners.append(config_file.load(file, environment={}).spawner)
+    assert spawners[0] == "ecs"
 
 
 # -- what is needed --------------------------------------------------------------------
