@@ -1,4 +1,4 @@
-"""What the hub's own `/metrics` says of ECS; all on prometheus_client's default registry."""
+"""What the hub's own `/hub/metrics` says of ECS; all on prometheus_client's default registry."""
 
 from __future__ import annotations
 
