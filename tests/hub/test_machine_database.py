@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from workroom_hub.errors import EngineError
 from workroom_hub.machine import database, down
 from workroom_hub.machine.console import Reporter
 from workroom_hub.machine.stack import Stack
@@ -50,6 +51,17 @@ def test_a_copy_of_the_one_file_has_everything(killed: Path, tmp_path: Path) -> 
     assert database.settle(killed)
     assert [path.name for path in killed.iterdir()] == ["hub.sqlite"]
     assert users_in_copy(killed, tmp_path / "after") == [("ann",)]
+
+
+def test_down_does_it_once_the_hub_is_gone(
+    killed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away() -> None:
+        raise EngineError("No Docker engine answers.")
+
+    monkeypatch.setattr(down.engine, "connect", away)
+    down.down(at(killed))
+    assert users_in_copy(killed, tmp_path / "copy") == [("ann",)]
 
 
 def test_without_a_database_none_is_made(tmp_path: Path) -> None:
