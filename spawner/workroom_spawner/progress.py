@@ -54,6 +54,7 @@ class Progress:
     def __init__(self, stages: Sequence[Stage], clock: Callable[[], float] = time.monotonic):
         self._clock = clock
         self._stages = {stage.id: stage for stage in stages}
+        self._order = {stage.id: number for number, stage in enumerate(stages)}
         self._begun: dict[str, float] = {}
         self._ended: dict[str, float] = {}
         self._failed = False
@@ -91,8 +92,7 @@ class Progress:
 
     def reach(self, stage: str, message: str = "") -> None:
         """Enter `stage` unless it has begun already; what began cannot be gone back to."""
-        order = list(self._stages)
-        if order.index(stage) > order.index(self._active):
+        if self._order[stage] > self._order[self._active]:
             self.enter(stage, message)
         elif stage == self._active and message:
             self.tell(message)
@@ -139,8 +139,7 @@ class Progress:
         self._changed = asyncio.Event()
 
     def _is_behind(self, stage: Stage) -> bool:
-        order = list(self._stages)
-        return order.index(stage.id) < order.index(self._active)
+        return self._order[stage.id] < self._order[self._active]
 
     def _describe(self, stage: Stage) -> dict[str, Any]:
         begun = self._begun.get(stage.id)
