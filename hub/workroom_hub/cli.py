@@ -117,14 +117,15 @@ def doctor(json: Json = False) -> None:
 
     The exit code is 1 if something is wrong.
     """
+    from workroom_hub.machine import check
     from workroom_hub.machine import doctor as command
 
     if json:
         checks = command.run()
         _print_json([check.as_dict() for check in checks])
     else:
-        checks = command.run(command.print_check)
-        command.show(checks)
+        checks = command.run(check.print_check)
+        check.show(checks)
     if any(check.state == "failed" for check in checks):
         raise typer.Exit(1)
 

@@ -12,7 +12,7 @@ from traitlets.config import Config
 
 from workroom_hub import config_file, configure, configure_ecs
 from workroom_hub.errors import ConfigError
-from workroom_hub.machine import doctor
+from workroom_hub.machine import doctor_running
 from workroom_hub.runtime import Emulator, ImageFacts, Runtime
 from workroom_hub.settings import Settings
 from workroom_spawner import ecs_settings
@@ -253,18 +253,18 @@ def test_images_of_any_registry_are_good(tmp_path: Path) -> None:
     ],
 )
 def test_a_port_on_which_no_hub_listens_is_noted(ecs: dict[str, Any], state: str) -> None:
-    check = doctor._hub_url(Settings.model_validate(merged(ecs=ecs)))
+    check = doctor_running.hub_url_check(Settings.model_validate(merged(ecs=ecs)))
     assert check.state == state
     assert (state == "ok") != ("ecs.hub_url: http://10.0.1.5:8081" in check.fix)
 
 
 def test_doctor_names_images_that_a_cluster_cannot_pull() -> None:
     settings = Settings.model_validate(merged(images=images("workroom/notebook:1")))
-    check = doctor._for_the_cluster(settings)
+    check = doctor_running.for_the_cluster_check(settings)
     assert check.state == "failed"
     assert "'workroom/notebook:1' names no registry" in check.message
     settings = Settings.model_validate(merged(images=images("r.example.com/n:1")))
-    assert doctor._for_the_cluster(settings).state == "ok"
+    assert doctor_running.for_the_cluster_check(settings).state == "ok"
 
 
 def test_a_cluster_has_machines_of_its_own(tmp_path: Path) -> None:

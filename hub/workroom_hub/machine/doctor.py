@@ -14,27 +14,23 @@ import os
 import pwd
 import ssl
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, Any
 
 from workroom_hub import config_file
-from workroom_hub.errors import CloudError, PortTaken, WorkroomError
+from workroom_hub.errors import WorkroomError
+from workroom_hub.machine import doctor_running as running
 from workroom_hub.machine import (
-    cluster,
     emulator,
     engine,
     firewall,
     hub,
     network,
-    ports,
     probe,
     processes,
-    proxy,
 )
+from workroom_hub.machine.check import Check
 from workroom_hub.machine.console import Reporter, human_bytes
-from workroom_hub.machine.hub import HubApi
 from workroom_hub.machine.stack import Stack
 from workroom_hub.runtime import state_folder
 from workroom_hub.settings import Oidc, Settings, offered_profiles
@@ -44,27 +40,6 @@ if TYPE_CHECKING:
     from docker import DockerClient
 
 _DISK_NEEDED, _DISK_WANTED = 2 * 2**30, 8 * 2**30
-
-
-@dataclass(frozen=True)
-class Check:
-    """The outcome of one check.
-
-    Attributes:
-        name: What was looked at.
-        state: "ok", "note" or "failed".
-        message: What was found.
-        fix: What to do, or "".
-    """
-
-    name: str
-    state: Literal["ok", "note", "failed"]
-    message: str
-    fix: str = ""
-
-    def as_dict(self) -> dict[str, str]:
-        """Return it as plain data, for JSON."""
-        return asdict(self)
 
 
 def run(seen: Callable[[Check], None] | None = None) -> list[Check]:
@@ -88,8 +63,8 @@ def run(seen: Callable[[Check], None] | None = None) -> list[Check]:
         client, check = _engine()
         add(check)
     else:
-        add(_for_the_cluster(stack.settings))
-        add(_hub_url(stack.settings))
+        add(running.for_the_cluster_check(stack.settings))
+        add(running.hub_url_check(stack.settings))
     if client is not None:
         info = client.info()
         if stack.emulated:
@@ -105,36 +80,19 @@ def run(seen: Callable[[Check], None] | None = None) -> list[Check]:
     add(containers_user())
     if stack.settings.auth.oidc:
         add(_oidc(stack.settings.auth.oidc))
-    add(_proxy(stack))
-    add(_hub(stack))
+    add(running.proxy_check(stack))
+    add(running.hub_check(stack))
     if stack.emulated:
         there = emulator.answers(stack)
-        add(_emulator(stack, client, answers=there))
+        add(running.emulator_check(stack, client, answers=there))
         if there:  # else its line has said all there is to say
-            add(_cluster(stack))
+            add(running.cluster_check(stack))
     elif stack.spawner == "ecs":
-        add(_cluster(stack))
+        add(running.cluster_check(stack))
     if client is not None:
         for check in _with_engine(client, stack):
             add(check)
     return checks
-
-
-def show(checks: list[Check]) -> None:
-    """Print the sum of it, after the lines `print_check` has written."""
-    failed = sum(check.state == "failed" for check in checks)
-    print(f"\n{failed} of {len(checks)} checks failed." if failed else "\nAll is well.")
-
-
-def print_check(check: Check) -> None:
-    """Print one line, and what to do below it."""
-    import sys
-
-    color = {"ok": "32", "note": "33", "failed": "31"}[check.state]
-    mark = f"\033[{color}m{check.state:<6}\033[0m" if sys.stdout.isatty() else f"{check.state:<6}"
-    print(f"{mark}  {check.name}: {check.message}", flush=True)
-    for line in check.fix.splitlines():
-        print(f"        → {line}")
 
 
 def _with_engine(client: DockerClient, stack: Stack) -> list[Check]:
@@ -223,32 +181,6 @@ def _offered(settings: Settings, cpus: int, memory: int) -> Check:
     return Check("profiles", "ok", f"{cpus} cores and {human_bytes(memory)} hold: {names}")
 
 
-def _for_the_cluster(settings: Settings) -> Check:
-    name = "settings for the cluster"
-    try:
-        config_file.check_against_machine(settings, 1, 1)  # whose machines are others
-    except WorkroomError as error:
-        return Check(name, "failed", error.message.replace("\n", " "), "Correct workroom.yaml.")
-    return Check(name, "ok", "; ".join(image.ref for image in settings.images))
-
-
-def _hub_url(settings: Settings) -> Check:
-    """Check that `ecs.hub_url` leads to the hub, where nothing between them can be expected."""
-    name, ecs, listens = "way to the hub", settings.ecs, settings.local.hub_port
-    address = urlsplit(ecs.hub_url)
-    port = address.port or (443 if address.scheme == "https" else 80)
-    straight = address.scheme == "http" and ecs.host == address.hostname
-    if straight and port != listens:
-        return Check(
-            name,
-            "note",
-            f"servers go to {ecs.hub_url}, and the hub listens on port {listens} of {ecs.host}",
-            f"Unless something there forwards it: ecs.hub_url: http://{ecs.host}:{listens}, or "
-            f"local.hub_port: {port}",
-        )
-    return Check(name, "ok", f"servers go to {ecs.hub_url}")
-
-
 def _disk(name: str, folder: str) -> Check:
     path = folder if os.path.isdir(folder) else "/"
     room = os.statvfs(path)
@@ -313,85 +245,6 @@ def _oidc(oidc: Oidc) -> Check:
     if problem:
         return Check(name, "failed", "nobody can log in", problem)
     return Check(name, "ok", f"{oidc.issuer} answers")
-
-
-def _proxy(stack: Stack) -> Check:
-    web = stack.settings.web
-    return _process(
-        stack,
-        "web proxy",
-        proxy.ROLE,
-        proxy.listens(stack),
-        [(web.host, web.port, "WORKROOM_PORT=8010 make up")],
-    )
-
-
-def _hub(stack: Stack) -> Check:
-    try:
-        api = HubApi.of(stack)
-    except WorkroomError:
-        return _process(stack, "hub", hub.ROLE, False, [])
-    return _process(stack, "hub", hub.ROLE, api.version() is not None, [])
-
-
-def _emulator(stack: Stack, client: DockerClient | None, *, answers: bool) -> Check:
-    port = stack.settings.ecs.emulator_port
-    check = _process(
-        stack,
-        "AWS emulator",
-        emulator.ROLE,
-        answers,
-        [("127.0.0.1", port, "WORKROOM_EMULATOR_PORT=4600 workroom up")],
-    )
-    if check.state != "ok" or client is None:
-        return check
-    if emulator.place_of(client, stack.settings.instance) is None:
-        return Check(
-            check.name,
-            "failed",
-            "its container is gone, so new servers would not be on the users' network, "
-            "where they cannot reach each other",
-            "workroom up",
-        )
-    return check
-
-
-def _cluster(stack: Stack) -> Check:
-    name = "ECS cluster"
-    try:
-        found = cluster.look(emulator.cluster_in_use(stack), emulated=stack.emulated)
-    except CloudError as error:
-        return Check(name, "failed", f"{error.message} {error.details}".strip(), error.fix)
-    return Check(name, "ok", f"{found.name} in {found.region} answers")
-
-
-def _process(
-    stack: Stack, name: str, role: str, answers: bool, wanted: list[tuple[str, int, str]]
-) -> Check:
-    running = processes.find(stack.home, role)
-    if running and answers:
-        return Check(name, "ok", f"process {running.pid} answers")
-    if running:
-        return Check(
-            name,
-            "failed",
-            f"process {running.pid} runs and does not answer",
-            f"workroom up, then workroom logs {role}",
-        )
-    other = hub.ROLE if role == proxy.ROLE else proxy.ROLE
-    if (stack.home / f"{role}.pid").exists() or processes.find(stack.home, other):
-        return Check(
-            name,
-            "failed",
-            "it was started and is gone",
-            f"Start it again: workroom up\nWhy it ended: workroom logs {role}",
-        )
-    for host, port, setting in wanted:
-        try:
-            ports.require_free(host, port, f"the {name}", setting)
-        except PortTaken as error:
-            return Check(name, "failed", error.message, error.fix)
-    return Check(name, "note", "not started", "workroom up")
 
 
 def _images(client: DockerClient, stack: Stack) -> Check:
