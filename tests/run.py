@@ -3,17 +3,22 @@
     python tests/run.py all                  everything, as `make test` and CI do
     python tests/run.py lint types unit      the fast part
     python tests/run.py e2e -- -k login      one suite, the rest handed to pytest
+    python tests/run.py containers           the image and what runs beside it
+    python tests/run.py pages                the hub's pages in a browser, without Docker
     python tests/run.py soak                 waits in real time, about 25 minutes
 
 Suites that need the Docker engine, Chromium or mmdebstrap have them installed first on Debian
 and Ubuntu as root; elsewhere they fail with the command to run. An engine is started if none
 answers and stopped again at the end; one that was there is left as it is.
+
+All suites together run in three lanes side by side, since most of them wait more than they work.
 """
 
 from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -22,13 +27,25 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from support.lanes import GRACE, Lanes
+
 from workroom_hub.errors import EngineError, WorkroomError
-from workroom_hub.machine import engine, packages
+from workroom_hub.machine import engine, image, packages
 from workroom_hub.machine.console import Reporter, print_error
+from workroom_hub.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[1]
 FONTS = Path("/usr/share/fonts/truetype/dejavu")
-TOOLS = {"dockerd": "docker.io", "iptables": "iptables", "mmdebstrap": "mmdebstrap"}
+TOOLS = {
+    "dockerd": "docker.io",
+    "iptables": "iptables",
+    "mmdebstrap": "mmdebstrap",
+    # What people use over ssh.
+    "ssh": "openssh-client",
+    "rsync": "rsync",
+    "git": "git",
+    "curl": "curl",
+}
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
 
@@ -40,7 +57,7 @@ def lint(_: Sequence[str]) -> bool:
             _run("-m", "ruff", "format", "--check", "."),
             _run(
                 *("-c", "from importlinter.cli import lint_imports_command as c; c()"),
-                PYTHONPATH="images/notebook/server",
+                PYTHONPATH="images/notebook/server:images/data-api/python",
             ),
         ]
     )
@@ -61,33 +78,47 @@ def unit(more: Sequence[str]) -> bool:
 
 
 def e2e(more: Sequence[str]) -> bool:
-    """Tests against the real engine, image, proxy, hub and browser."""
+    """Whole installations: the real engine, image, proxy, hub, gateway and browser."""
+    others = [path for path in (ROOT / "tests").iterdir() if path.is_dir() and path.name != "e2e"]
+    return _with_engine("docker and not soak", *(f"--ignore={path}" for path in others), *more)
+
+
+def containers(more: Sequence[str]) -> bool:
+    """The image and what runs beside it, in containers of their own."""
+    return _with_engine("docker and not soak", f"--ignore={ROOT / 'tests' / 'e2e'}", *more)
+
+
+def pages(more: Sequence[str]) -> bool:
+    """Pages in a real browser, with hubs that need no engine."""
     _install_tools()
-    with _engine():
-        return _run("-m", "pytest", "-m", "docker or browser", "--durations=10", *more)
+    chosen = "browser and not docker and not soak"
+    return _run("-m", "pytest", "-m", chosen, "-q", "--durations=5", *more)
 
 
 def soak(more: Sequence[str]) -> bool:
     """The waits that other tests shorten, in real time."""
-    _install_tools()
-    with _engine():
-        return _run("-m", "pytest", "-m", "soak", "--durations=10", *more)
+    return _with_engine("soak", *more)
 
 
 SUITES: dict[str, Callable[[Sequence[str]], bool]] = {
     "lint": lint,
     "types": types,
     "unit": unit,
+    "pages": pages,
+    "containers": containers,
     "e2e": e2e,
     "soak": soak,
 }
-EVERYTHING = ("lint", "types", "unit", "e2e")
+LANES = ("unit pages", "containers", "e2e")
+"""Suites that run side by side when all are asked for; those of one lane after one another."""
 
 
 def main(words: Sequence[str]) -> int:
     """Run the suites that are named; return the exit code."""
     words, more = _split(words)
-    names = EVERYTHING if list(words) in ([], ["all"]) else list(words)
+    if list(words) in ([], ["all"]):
+        return _everything()
+    names = list(words)
     unknown = [name for name in names if name not in SUITES]
     if unknown:
         print(f"There is no suite '{unknown[0]}'. Choose from: {', '.join(SUITES)}, all.")
@@ -109,20 +140,78 @@ def main(words: Sequence[str]) -> int:
     return 0 if all(passed for _, passed, _ in results) else 1
 
 
+def _everything() -> int:
+    """Run all suites; return the exit code."""
+    begun = time.monotonic()
+    if code := main(["lint", "types"]):
+        return code
+    try:
+        _install_tools()
+        with _engine(), Lanes() as lanes:
+            first, *others = LANES
+            _start(lanes, first)
+            # Once and before all that use it.
+            built = _image()
+            for lane in others if built else ():
+                _start(lanes, lane)
+            passed = lanes.wait() and built
+    except WorkroomError as error:
+        print_error(error)
+        return 1
+    print(f"all suites: {time.monotonic() - begun:.0f} s", flush=True)
+    return 0 if passed else 1
+
+
+def _start(lanes: Lanes, suites: str) -> None:
+    lanes.start(suites, [sys.executable, str(ROOT / "tests" / "run.py"), *suites.split()])
+
+
+def _image() -> bool:
+    """Build the notebook image unless it is there; tell whether it is."""
+    if os.environ.get("WORKROOM_TEST_IMAGE"):
+        return True
+    try:
+        with (
+            tempfile.TemporaryDirectory() as folder,
+            Reporter().step("Notebook image for the tests") as step,
+        ):
+            image.build_image(Settings(), progress=step.update, log=Path(folder) / "build.log")
+    except WorkroomError as error:
+        print_error(error)
+        return False
+    return True
+
+
 def _split(words: Sequence[str]) -> tuple[Sequence[str], Sequence[str]]:
     place = list(words).index("--") if "--" in words else len(words)
     return words[:place], words[place + 1 :]
 
 
+def _with_engine(chosen: str, *words: str) -> bool:
+    """Run the tests that a mark expression chooses, with what they need."""
+    _install_tools()
+    with _engine():
+        return _run("-m", "pytest", "-m", chosen, "--durations=10", *words)
+
+
 def _run(*words: str, **variables: str) -> bool:
     """Run this environment's Python with these arguments; its output goes to ours."""
-    done = subprocess.run(
+    with subprocess.Popen(
         [sys.executable, *words],
         env={**os.environ, **variables},
         stdin=subprocess.DEVNULL,
-        check=False,
-    )
-    return done.returncode == 0
+    ) as child:
+        try:
+            return child.wait() == 0
+        except BaseException as error:
+            # A terminal's interrupt has reached it as well. Its tests remove what they made.
+            if not isinstance(error, KeyboardInterrupt):
+                child.send_signal(signal.SIGINT)
+            try:
+                child.wait(GRACE - 10)
+            except subprocess.TimeoutExpired:
+                child.kill()
+            raise
 
 
 def _install_tools() -> None:
@@ -165,5 +254,15 @@ def _engine() -> Iterator[None]:
             engine.stop_ours(Path(name))
 
 
+def _ended(number: int, _: object) -> None:
+    sys.exit(128 + number)
+
+
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    # Born deaf to interrupts, as jobs of a script are, lanes could not be told to clear up.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, _ended)
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except KeyboardInterrupt:
+        sys.exit("Interrupted.")

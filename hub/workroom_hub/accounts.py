@@ -1,9 +1,9 @@
-"""The API behind `workroom users`: make, reset, remove and list accounts.
+"""The API behind `workroom users`: make, reset, disable, remove and list accounts.
 
 Contract (JSON, scope `admin:users`): POST `/users` makes an account, POST
 `/users/NAME/password` gives it a new password, DELETE `/users/NAME` removes
-it and keeps the home, GET `/users` lists all. Errors are
-`{"status", "message"}`.
+it and keeps the home, PUT and DELETE `/users/NAME/disabled` disable and enable
+it, GET `/users` lists all. Errors are `{"status", "message"}`.
 """
 
 from __future__ import annotations
@@ -19,8 +19,9 @@ from jupyterhub.scopes import needs_scope
 from jupyterhub.utils import isoformat, maybe_future
 from tornado import web
 
+from workroom_hub.account import standing
 from workroom_hub.initial_password import forget_initial_password, generate_password
-from workroom_hub.passwords import LocalAuthenticator, end_sessions
+from workroom_hub.passwords import LocalAuthenticator, end_everything, end_sessions
 from workroom_hub.user_names import MAX_NAME
 
 
@@ -49,6 +50,40 @@ class _AccountsHandler(APIHandler):  # type: ignore[misc]
             )
         return user
 
+    def keep_an_admin(self, user: Any, what: str) -> None:
+        """Refuse to take away oneself, or the last admin who can log in.
+
+        Raises:
+            web.HTTPError: 400 or 409.
+        """
+        if user.name == self.current_user.name and self.current_user.kind == "user":
+            raise web.HTTPError(400, f"You cannot {what} yourself. Ask another admin.")
+        admins = {admin.id for admin in self.db.query(orm.User).filter_by(admin=True)}
+        if user.admin and not admins - standing.all_disabled(self.db) - {user.id}:
+            raise web.HTTPError(
+                409,
+                f"'{user.name}' is the only admin, and nobody could make another. "
+                "Make one first: workroom users add NAME --admin",
+            )
+
+    async def stop_servers(self, user: Any, if_not: str) -> None:
+        """Stop what runs, cancel what starts, and wait for the end of both.
+
+        Raises:
+            web.HTTPError: 409 with `if_not`, if one of them takes longer than a minute.
+        """
+        for server_name, spawner in list(user.spawners.items()):
+            started = spawner.active
+            if spawner.pending == "spawn" and spawner._spawn_future:
+                spawner._spawn_future.cancel()
+            await _settled(spawner)
+            if started and not spawner.pending:
+                # Also after a cancelled start, which may have left a container behind.
+                await self.stop_single_user(user, server_name)
+                await _settled(spawner)
+            if spawner.active:
+                raise web.HTTPError(409, f"A server of '{user.name}' is still stopping. {if_not}")
+
     def answer(self, status: int, body: Any) -> None:
         """Finish with JSON."""
         self.set_status(status)
@@ -62,12 +97,14 @@ class AccountListHandler(_AccountsHandler):
     async def get(self) -> None:
         """List every account, by name."""
         users = self.db.query(orm.User).order_by(orm.User.name)
+        disabled = standing.all_disabled(self.db)
         self.answer(
             200,
             [
                 {
                     "name": user.name,
                     "admin": bool(user.admin),
+                    "disabled": user.id in disabled,
                     "created": isoformat(user.created),
                     "last_activity": isoformat(user.last_activity),
                     "servers": sum(server.server is not None for server in user._orm_spawners),
@@ -148,15 +185,8 @@ class AccountHandler(_AccountsHandler):
     async def delete(self, name: str) -> None:
         """Remove the account: stop the servers, forget the password, keep the home."""
         user = self.find_or_404(name)
-        if user.name == self.current_user.name and self.current_user.kind == "user":
-            raise web.HTTPError(400, "You cannot remove yourself. Ask another admin.")
-        if user.admin and self.db.query(orm.User).filter_by(admin=True).count() == 1:
-            raise web.HTTPError(
-                409,
-                f"'{user.name}' is the only admin, and nobody could make another. "
-                "Make one first: workroom users add NAME --admin",
-            )
-        await self._stop_servers(user)
+        self.keep_an_admin(user, "remove")
+        await self.stop_servers(user, "Nothing was removed; try again in a minute.")
         end_sessions(self.db, user)
         await maybe_future(self.authenticator.delete_user(user))
         await user.delete_spawners()
@@ -167,23 +197,38 @@ class AccountHandler(_AccountsHandler):
         self.set_status(204)
         self.finish()
 
-    async def _stop_servers(self, user: Any) -> None:
-        """Stop what runs, cancel what starts, and wait for the end of both."""
-        for server_name, spawner in list(user.spawners.items()):
-            started = spawner.active
-            if spawner.pending == "spawn" and spawner._spawn_future:
-                spawner._spawn_future.cancel()
-            await _settled(spawner)
-            if started and not spawner.pending:
-                # Also after a cancelled start, which may have left a container behind.
-                await self.stop_single_user(user, server_name)
-                await _settled(spawner)
-            if spawner.active:
-                raise web.HTTPError(
-                    409,
-                    f"A server of '{user.name}' is still stopping. "
-                    "Nothing was removed; try again in a minute.",
-                )
+
+class AccountDisabledHandler(_AccountsHandler):
+    """Whether one account is disabled."""
+
+    @needs_scope("admin:users")  # type: ignore[untyped-decorator]
+    async def put(self, name: str) -> None:
+        """Keep somebody out, at once: log-in, sessions, tokens, keys, servers. Nothing is lost."""
+        user = self.find_or_404(name)
+        self._need_admin_for(user)
+        self.keep_an_admin(user, "disable")
+        # In this order nothing that ends can be had again meanwhile.
+        standing.disable(self.db, user.id)
+        end_everything(self.db, user)
+        self.log.info("%s disabled the account %s", self.current_user.name, user.name)
+        await self.stop_servers(user, "The account is disabled; do it again in a minute.")
+        end_everything(self.db, user)
+        self.set_status(204)
+        self.finish()
+
+    @needs_scope("admin:users")  # type: ignore[untyped-decorator]
+    async def delete(self, name: str) -> None:
+        """Let somebody in again, with the password and the keys of before."""
+        user = self.find_or_404(name)
+        self._need_admin_for(user)
+        standing.enable(self.db, user.id)
+        self.log.info("%s enabled the account %s", self.current_user.name, user.name)
+        self.set_status(204)
+        self.finish()
+
+    def _need_admin_for(self, user: Any) -> None:
+        if user.admin and not self.current_user.admin and self.current_user.kind != "service":
+            raise web.HTTPError(403, "Only admins can disable or enable an admin.")
 
 
 async def _settled(spawner: Any, seconds: float = 60) -> None:
@@ -197,5 +242,6 @@ async def _settled(spawner: Any, seconds: float = 60) -> None:
 handlers: list[tuple[str, type[_AccountsHandler]]] = [
     (r"/api/workroom/users", AccountListHandler),
     (r"/api/workroom/users/([^/]+)/password", AccountPasswordHandler),
+    (r"/api/workroom/users/([^/]+)/disabled", AccountDisabledHandler),
     (r"/api/workroom/users/([^/]+)", AccountHandler),
 ]

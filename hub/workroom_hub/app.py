@@ -20,7 +20,10 @@ from tornado.ioloop import PeriodicCallback
 from tornado.web import StaticFileHandler
 
 from workroom_hub import accounts, adoption, start_handler, turnstile
+from workroom_hub.account import handlers as account
 from workroom_hub.keepers import ContainerKeeper, Keeper, TaskKeeper
+from workroom_hub.portal import handlers as portal_handlers
+from workroom_hub.portal.home import asker
 from workroom_spawner import database
 
 _SWEEP_SECONDS = 300
@@ -62,6 +65,8 @@ class WorkroomHub(JupyterHub):  # type: ignore[misc]
         ours = [
             *start_handler.handlers,
             *accounts.handlers,
+            *portal_handlers.handlers,
+            *account.handlers,
             (r"/workroom-static/(.*)", StaticFileHandler, {"path": str(STATIC)}),
         ]
         self.handlers[:0] = self.add_url_prefix(self.hub_prefix, ours)
@@ -141,6 +146,7 @@ class WorkroomHub(JupyterHub):  # type: ignore[misc]
         for beside in ("_writer", "_roll"):
             if task := getattr(self, beside, None):
                 task.cancel()
+        await asker.close()
         await super().cleanup()
 
 

@@ -22,6 +22,14 @@ def configure_auth(settings: Settings, runtime: Runtime, c: Any) -> None:  # noq
         _configure_oidc(settings.auth.oidc, settings, c)
     else:
         _configure_passwords(c)
+    c.UserNames.keys_work_for = _keys_work_for(settings)
+
+
+def _keys_work_for(settings: Settings) -> int:
+    """Return how many seconds keys outlive a log-in by browser; 0 means for ever."""
+    if settings.ssh.browser_login_within is not None:
+        return settings.ssh.browser_login_within
+    return 30 * 86400 if settings.auth.kind == "oidc" else 0
 
 
 def _configure_passwords(c: Any) -> None:

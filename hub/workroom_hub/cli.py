@@ -80,7 +80,7 @@ def up(
     """
     from workroom_hub.machine import up as command
 
-    command.up(_stack(), cloud)
+    command.up(_stack(anew=True), cloud)
 
 
 @app.command()
@@ -90,7 +90,7 @@ def down(
     ] = False,
     yes: Yes = False,
 ) -> None:
-    """Stop everything. People's homes stay, unless `--purge` says otherwise."""
+    """Stop everything, ssh connections too. Homes stay, unless `--purge` says otherwise."""
     from workroom_hub.machine import down as command
 
     stack = _stack()
@@ -101,7 +101,7 @@ def down(
 
 @app.command()
 def status(json: Json = False) -> None:
-    """Show what runs: hub, proxy, engine, images and each person's server."""
+    """Show what runs: hub, proxy, ssh gateway, engine, images and each person's server."""
     from workroom_hub.machine import status as command
 
     facts = command.collect(_stack(quiet=True))
@@ -135,13 +135,14 @@ def logs(
     what: Annotated[
         str,
         typer.Argument(
-            help="hub, proxy, emulator, build, a user (ann), or a user's server (ann/gpu)."
+            help="hub, proxy, ssh, s3, metastore, emulator, build, a user (ann), or a user's "
+            "server (ann/gpu)."
         ),
     ] = "hub",
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on as lines arrive.")] = False,
     lines: Annotated[int, typer.Option("--lines", "-n", min=1, help="How many lines.")] = 100,
 ) -> None:
-    """Show the log of the hub, of the proxy, or of somebody's server.
+    """Show the log of the hub, the proxy, the ssh gateway, or somebody's server.
 
     Examples: `workroom logs -f`, `workroom logs proxy`, `workroom logs ann`,
     `workroom logs ann/gpu -n 20`.
@@ -149,6 +150,34 @@ def logs(
     from workroom_hub.machine import logs as command
 
     command.show(_stack(quiet=True), what, lines=lines, follow=follow)
+
+
+@app.command("restore-data")
+def restore_data(
+    prefix: Annotated[
+        str, typer.Argument(help="Only below it, such as warehouse/sales/; all if left out.")
+    ] = "",
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")
+    ] = False,
+    json_: Json = False,
+) -> None:
+    """Bring back tables' files and commits that somebody wrote over or removed.
+
+    Every object is made once: its first version becomes the current one again, and nothing is
+    removed. Pointers of the metastore are then put right with `workroom-data rebuild`.
+    """
+    from workroom_hub.machine import data_restore as command
+
+    stack = _stack(quiet=json_)
+    found = command.restore(stack, prefix, dry_run=dry_run)
+    if json_:
+        _print_json([vars(each) for each in found])
+        return
+    for each in found:
+        stack.report.line(f"{each.key}: as it was made on {each.when} (later: {each.later})")
+    verb = "would be" if dry_run else "were"
+    stack.report.line(f"{len(found)} {verb} restored." if found else "Nothing to restore.")
 
 
 @app.command()
@@ -200,6 +229,25 @@ def users_remove(name: str, yes: Yes = False) -> None:
     print(f"Removed '{name}'. The home is kept.")
 
 
+@users.command("disable")
+def users_disable(name: str, yes: Yes = False) -> None:
+    """Keep somebody out, at once, and stop the servers; account, keys and home stay."""
+    if not yes:
+        _confirm(lambda: f"This stops every server of '{name}' and ends every session. Go on?")
+    _hub().call("PUT", f"workroom/users/{_quoted(name)}/disabled", timeout=180)
+    print(
+        f"Disabled '{name}': no log-in or SSH key works, and tokens are gone. "
+        "To let them in again: workroom users enable NAME"
+    )
+
+
+@users.command("enable")
+def users_enable(name: str) -> None:
+    """Let somebody in again, with the password and the keys of before; tokens are gone."""
+    _hub().call("DELETE", f"workroom/users/{_quoted(name)}/disabled")
+    print(f"Enabled '{name}'.")
+
+
 @users.command("list")
 def users_list(json: Json = False) -> None:
     """List the accounts."""
@@ -210,10 +258,11 @@ def users_list(json: Json = False) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table("User", "Admin", "Servers", "Last seen")
+    table = Table("User", "Admin", "Disabled", "Servers", "Last seen")
     for user in found:
         seen = (user["last_activity"] or "never").replace("T", " ")[:16]
-        table.add_row(user["name"], "yes" if user["admin"] else "", str(user["servers"]), seen)
+        words = ["yes" if user[fact] else "" for fact in ("admin", "disabled")]
+        table.add_row(user["name"], *words, str(user["servers"]), seen)
     Console().print(table)
 
 
@@ -243,10 +292,10 @@ def config_docs() -> None:
     print(settings_docs.page(), end="")
 
 
-def _stack(*, quiet: bool = False) -> Stack:
+def _stack(*, quiet: bool = False, anew: bool = False) -> Stack:
     from workroom_hub.machine.stack import Stack
 
-    return Stack.load(quiet=quiet)
+    return Stack.load(quiet=quiet, anew=anew)
 
 
 def _hub() -> HubApi:

@@ -16,7 +16,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from workroom_hub import checks
+from workroom_hub import checks, config_ssh
 from workroom_hub.config_problems import Problem, dotted, problems_of, size
 from workroom_hub.config_source import OVERRIDES, Path_, Source, override, read
 from workroom_hub.errors import ConfigError
@@ -26,6 +26,8 @@ _PATHS: tuple[Path_, ...] = (
     ("homes", "shared_data"),
     ("auth", "oidc", "client_secret_file"),
     ("build", "ca_bundle"),
+    ("ssh", "ca_key_file"),
+    ("ssh", "host_key_files"),
 )
 
 __all__ = ["OVERRIDES", "check_against_machine", "config_path", "load"]
@@ -90,10 +92,17 @@ def _resolve_paths(source: Source, folder: Path) -> None:
         for part in at[:-1]:
             section = section.get(part) if isinstance(section, dict) else None
         value = section.get(at[-1]) if isinstance(section, dict) else None
-        if not isinstance(value, str) or not value or value in ("auto", "none"):
-            continue
         base = Path.cwd() if at in source.variables else folder
-        section[at[-1]] = str(base / Path(value).expanduser())
+        if isinstance(value, list):
+            section[at[-1]] = [_resolved(item, base) for item in value]
+        elif value is not None:
+            section[at[-1]] = _resolved(value, base)
+
+
+def _resolved(value: Any, base: Path) -> Any:
+    if not isinstance(value, str) or not value or value in ("auto", "none"):
+        return value
+    return str(base / Path(value).expanduser())
 
 
 def check_against_machine(
@@ -126,7 +135,8 @@ def check_against_machine(
     found = config_path(path)
     source = read(found) if found else Source("settings")
     override(source, os.environ)
-    problems = _files(source, settings) + _host(source, settings)
+    problems = _files(source, settings) + _hosts(source, settings)
+    problems += config_ssh.problems(source, settings)
     if settings.spawner == "ecs" and not emulated:
         problems += _nowhere_to_pull(source, settings)
     elif "profiles" in settings.model_fields_set and not emulated:
@@ -135,24 +145,31 @@ def check_against_machine(
         _fail(problems, None)
 
 
-def _host(source: Source, settings: Settings) -> list[Problem]:
+def _hosts(source: Source, settings: Settings) -> list[Problem]:
     """Refuse to listen where this machine is not, before anything that runs is stopped."""
-    host = settings.web.host
+    named: list[tuple[Path_, str]] = [(("web", "host"), settings.web.host)]
+    if settings.ssh.enabled:
+        named.append((("ssh", "host"), settings.ssh.host))
+    return [
+        Problem(
+            source.where(at),
+            dotted(at),
+            f"'{host}' is not an address of this machine.",
+            "write 127.0.0.1 for this machine only, 0.0.0.0 for every network it is in",
+        )
+        for at, host in named
+        if not _is_here(host)
+    ]
+
+
+def _is_here(host: str) -> bool:
     try:
         family, _, _, _, address = socket.getaddrinfo(host, 0, type=socket.SOCK_STREAM)[0]
         with socket.socket(family, socket.SOCK_STREAM) as probe:
             probe.bind(address)
-    except OSError:
-        at: Path_ = ("web", "host")
-        return [
-            Problem(
-                source.where(at),
-                dotted(at),
-                f"'{host}' is not an address of this machine.",
-                "write 127.0.0.1 for this machine only, 0.0.0.0 for every network it is in",
-            )
-        ]
-    return []
+    except (OSError, UnicodeError):
+        return False
+    return True
 
 
 def _too_large(
@@ -263,12 +280,18 @@ def _addresses(source: Source, settings: Settings) -> list[Problem]:
     """Find ports that are given twice."""
     problems = []
     ports: dict[int, Path_] = {}
-    for at, port in (
+    wanted: list[tuple[Path_, int]] = [
         (("web", "port"), settings.web.port),
         (("web", "proxy_api_port"), settings.web.proxy_api_port),
         (("local", "hub_port"), settings.local.hub_port),
         (("ecs", "emulator_port"), settings.ecs.emulator_port),
-    ):
+    ]
+    if settings.ssh.enabled:
+        wanted.append((("ssh", "port"), settings.ssh.port))
+    if settings.data.enabled:
+        wanted.append((("data", "s3_port"), settings.data.s3_port))
+        wanted.append((("data", "metastore_port"), settings.data.metastore_port))
+    for at, port in wanted:
         if port in ports:
             other = dotted(ports[port])
             problems.append(

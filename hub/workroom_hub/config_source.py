@@ -20,9 +20,12 @@ from workroom_hub.settings import Settings
 
 OVERRIDES: dict[str, tuple[str, str]] = {
     "WORKROOM_PORT": ("web", "port"),
+    "WORKROOM_SSH_PORT": ("ssh", "port"),
     "RSTUDIO": ("build", "rstudio"),
     "CA_BUNDLE": ("build", "ca_bundle"),
     "WORKROOM_EMULATOR_PORT": ("ecs", "emulator_port"),
+    "WORKROOM_S3_PORT": ("data", "s3_port"),
+    "WORKROOM_METASTORE_PORT": ("data", "metastore_port"),
 }
 """Environment variable → the field it overrides."""
 

@@ -11,7 +11,9 @@ from urllib.parse import urlsplit
 
 from traitlets.config import Config
 
-from workroom_hub import __version__, auth, configure_ecs, tokens, turnstile
+from workroom_hub import __version__, auth, configure_ecs, data_environment, tokens, turnstile
+from workroom_hub.account import address
+from workroom_hub.addresses import hub_api_url, hub_url
 from workroom_hub.runtime import Runtime
 from workroom_hub.settings import Settings, offered_profiles
 from workroom_hub.static_files import static_version
@@ -21,6 +23,9 @@ from workroom_spawner.profiles import Catalog, Image, Profile
 TEMPLATES = Path(__file__).parent / "templates"
 CLI_SERVICE = "workroom-cli"
 METRICS_SERVICE = "metrics"
+SSH_SERVICE = "ssh"
+SSH_SCOPE = "custom:workroom:ssh-log-in"
+"""What lets the SSH gateway ask whose a key is."""
 CULLER_SERVICE = "idle-culler"
 _NOT_LOOKED_INTO = (
     "The hub cannot look into this image. If RStudio is in it, your platform engineer says so with "
@@ -42,22 +47,11 @@ def build(settings: Settings, runtime: Runtime, c: Config) -> Config:
     return c
 
 
-def hub_api_url(settings: Settings, runtime: Runtime) -> str:
-    """Return where servers and services of this machine reach the hub's API."""
-    return f"{_hub_url(settings, runtime)}/hub/api"
-
-
-def _hub_url(settings: Settings, runtime: Runtime) -> str:
-    if settings.spawner == "ecs":
-        return settings.ecs.hub_url
-    return f"http://{runtime.gateway}:{settings.local.hub_port}"
-
-
 def _web(settings: Settings, runtime: Runtime, c: Config) -> None:
     c.JupyterHub.bind_url = f"http://{settings.web.host}:{settings.web.port}"
     host = settings.ecs.host if settings.spawner == "ecs" else runtime.gateway
     c.JupyterHub.hub_bind_url = f"http://{host}:{settings.local.hub_port}"
-    c.JupyterHub.hub_connect_url = _hub_url(settings, runtime)
+    c.JupyterHub.hub_connect_url = hub_url(settings, runtime)
     if settings.web.isolation == "subdomain":
         c.JupyterHub.subdomain_host = settings.web.address
     else:
@@ -90,6 +84,7 @@ def _pages(settings: Settings, runtime: Runtime, c: Config) -> None:
         "workroom_static_version": static_version(),
         "named_server_limit": settings.limits.named_servers,
         "workroom_measure": _measure(settings, runtime),
+        "workroom_ssh": address.for_pages(settings, runtime),
     }
     c.JupyterHub.default_url = "/hub/home"
     c.JupyterHub.allow_named_servers = settings.limits.named_servers > 0
@@ -178,7 +173,21 @@ def _spawner(settings: Settings, runtime: Runtime, c: Config) -> None:
     spawner.server_token_scopes = ["users:activity!user", "access:servers!server"]
     spawner.pre_spawn_hook = turnstile.through
     spawner.post_stop_hook = tokens.forget_after_stop
-    spawner.environment = _activity(settings.idle.stop_after)
+    spawner.environment = {
+        **_activity(settings.idle.stop_after),
+        **data_environment.variables(settings, runtime),
+    }
+    spawner.ssh_user_ca = runtime.ssh_user_ca
+    spawner.ssh_address = _ssh_address(settings)
+    spawner.usage_key = bytes.fromhex(runtime.secret("usage-key"))
+
+
+def _ssh_address(settings: Settings) -> str:
+    """Return `host:port` for people's ssh, or "" where there is no gateway."""
+    if not settings.ssh.enabled:
+        return ""
+    host, port = address.ssh_address(settings)
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _local_spawner(settings: Settings, runtime: Runtime, c: Config) -> None:
@@ -211,6 +220,8 @@ def _services(settings: Settings, runtime: Runtime, c: Config) -> None:
         # For a Prometheus that reads the secret's file.
         {"name": METRICS_SERVICE, "api_token": runtime.secret("metrics-token")},
     ]
+    if settings.ssh.enabled:
+        services.append({"name": SSH_SERVICE, "api_token": runtime.secret("ssh-token")})
     if settings.idle.stop_after or settings.idle.max_age:
         services.append({"name": CULLER_SERVICE, "command": _culler(settings)})
     c.JupyterHub.services = services
@@ -245,6 +256,10 @@ def _roles(settings: Settings, c: Config) -> None:
         },
         {"name": METRICS_SERVICE, "scopes": ["read:metrics"], "services": [METRICS_SERVICE]},
     ]
+    if settings.ssh.enabled:
+        c.JupyterHub.custom_scopes = {SSH_SCOPE: {"description": "Ask whose an SSH key is."}}
+        scopes = [SSH_SCOPE, "admin:server_state", "servers", "read:users:name", "users:activity"]
+        roles.append({"name": SSH_SERVICE, "scopes": scopes, "services": [SSH_SERVICE]})
     if settings.idle.stop_after or settings.idle.max_age:
         roles.append(
             {

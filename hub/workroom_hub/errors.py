@@ -10,6 +10,8 @@
     ├── ProxyError              the web proxy does not start
     ├── CloudError              the ECS cluster cannot be used, as AWS or its emulator says
     │   └── EmulatorError       the AWS emulator cannot be installed or does not start
+    ├── SshError                the SSH gateway does not start, or its keys cannot be used
+    ├── DataServerError         the S3 server or the Hive Metastore: not started, not right
     └── HubError                the hub does not start or does not answer
         └── HubRefused          the hub answered, and said no
 
@@ -70,6 +72,14 @@ class CloudError(WorkroomError):
 
 class EmulatorError(CloudError):
     """The AWS emulator cannot be installed or does not start."""
+
+
+class SshError(WorkroomError):
+    """The SSH gateway does not start, or its keys cannot be used."""
+
+
+class DataServerError(WorkroomError):
+    """The S3 server or the Hive Metastore does not start, or is not as it must be."""
 
 
 class HubError(WorkroomError):

@@ -47,11 +47,12 @@ Size = Annotated[int, BeforeValidator(parse_size)]
 Span = Annotated[int, BeforeValidator(parse_span)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 
-SIZES = ("memory", "shared_memory", "instance_memory")
+SIZES = ("memory", "shared_memory", "instance_memory", "keep_free")
 """Names of the fields that are a `Size`."""
 SPANS = (
     *("stop_after", "check_every", "max_age", "start_timeout", "http_timeout"),
     *("stop_timeout", "capacity_timeout", "sweep_every", "orphan_grace"),
+    *("certificate_lifetime", "login_timeout", "idle_timeout", "drain", "browser_login_within"),
 )
 """Names of the fields that are a `Span`."""
 

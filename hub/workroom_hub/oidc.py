@@ -21,6 +21,7 @@ from tornado import web
 from tornado.httpclient import HTTPClientError
 from traitlets import Bool, Unicode, default
 
+from workroom_hub.account import standing
 from workroom_hub.oidc_provider import (
     Keys,
     Provider,
@@ -68,6 +69,13 @@ class OidcCallbackHandler(OAuthCallbackHandler):  # type: ignore[misc]
         """Log in with the code, or say why not."""
         await self.authenticator.ready()
         await super().get()
+
+    async def login_user(self, data: Any = None) -> Any:
+        """Log in, and note when: keys may have an end that counts from here."""
+        user = await super().login_user(data)
+        if user:
+            standing.record_log_in(self.db, user.id)
+        return user
 
 
 class OidcAuthenticator(UserNames, GenericOAuthenticator):  # type: ignore[misc]
@@ -213,7 +221,18 @@ class OidcAuthenticator(UserNames, GenericOAuthenticator):  # type: ignore[misc]
         model["admin"] = bool(set(model["groups"]) & self.admin_groups)
         model["user_info"] = {"iss": self.issuer, "sub": claims["sub"]}
         self._keep_owner(handler, model)
+        self._keep_disabled_out(handler, model)
         return model
+
+    def _keep_disabled_out(self, handler: Any, model: Mapping[str, Any]) -> None:
+        user = handler.find_user(model["name"])
+        if user is None or standing.disabled_since(handler.db, user.id) is None:
+            return
+        self.log.warning("Log-in refused: %s is disabled", model["name"])
+        raise web.HTTPError(
+            403,
+            f"The account '{model['name']}' is disabled here. Ask your platform engineer.",
+        )
 
     def _keep_owner(self, handler: Any, model: Mapping[str, Any]) -> None:
         """Refuse a name that another subject had first: it would get that person's files.

@@ -22,6 +22,7 @@ from nativeauthenticator.orm import UserInfo
 from tornado import web
 from traitlets import Bool, Integer, default
 
+from workroom_hub.account import standing
 from workroom_hub.initial_password import forget_initial_password
 from workroom_hub.user_names import MAX_NAME, UserNames
 
@@ -81,12 +82,21 @@ class LocalAuthenticator(UserNames, NativeAuthenticator):  # type: ignore[misc]
         account = self.get_user(name)
         # Without a user of the hub (renamed, say) a left-over password opens nothing.
         user = orm.User.find(self.db, name)
-        known = account is not None and bool(account.is_authorized) and user is not None
+        user_id = user.id if user else standing.NOBODY
+        known = bool(account and account.is_authorized and user)
         digest = account.password if account is not None and known else self._nobody
         if not await self._matches(str(data.get("password") or ""), digest) or not known:
             return None
+        # Asked last: somebody may be disabled while her password is checked.
+        if standing.disabled_since(self.db, user_id):
+            return None
         self.successful_login(name)
         return str(name)
+
+    def has_account(self, name: str) -> bool:
+        """Tell whether there is an account of this name that may log in."""
+        account = self.get_user(name)
+        return account is not None and bool(account.is_authorized)
 
     async def check_password(self, name: str, password: str) -> bool:
         """Tell whether `password` is the one of account `name`; same rules as a log-in."""
@@ -156,6 +166,14 @@ class LocalAuthenticator(UserNames, NativeAuthenticator):  # type: ignore[misc]
             self._waiting -= 1
 
 
+def end_everything(db: Any, user: Any) -> None:
+    """Sign `user` out everywhere, and take back every token she has, made by hand or not."""
+    end_sessions(db, user)
+    for credential in [*user.api_tokens, *user.oauth_codes]:
+        db.delete(credential)
+    db.commit()
+
+
 def end_sessions(db: Any, user: Any) -> None:
     """Sign `user` out everywhere: the hub's cookies and the ones of the servers.
 
@@ -177,6 +195,7 @@ class PasswordLoginHandler(LoginHandler):  # type: ignore[misc]
         password = self.get_body_argument("password", "", strip=False)
         user = await self.login_user({"username": name, "password": password})
         if user:
+            standing.record_log_in(self.db, user.id)
             self._jupyterhub_user = user
             self.redirect(self.get_next_url(user))
             return

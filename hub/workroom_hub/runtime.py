@@ -12,10 +12,15 @@ import os
 import secrets
 import threading
 import uuid
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-SECRETS = ("proxy-token", "cli-token", "metrics-token", "cookie-secret", "start-code-key")
+SECRETS = (
+    *("proxy-token", "cli-token", "metrics-token", "ssh-token"),
+    *("cookie-secret", "start-code-key", "usage-key"),
+    *("s3-platform-secret", "s3-users-secret"),
+)
 EMULATOR_CHOSEN = "cloud-local"
 """File of the state folder that is there while `up --cloud local` holds."""
 
@@ -72,6 +77,8 @@ class Runtime:
         installation: Id of this installation, kept in the label `io.workroom.installation` of
             what it makes; "" where an older `up` wrote the file.
         emulator: The AWS emulator in use, or None.
+        ssh_user_ca: Public key whose certificates servers let in over ssh; "" without a gateway.
+        ssh_host_keys: Public host keys of the gateway.
     """
 
     home: Path
@@ -82,6 +89,8 @@ class Runtime:
     images: dict[str, ImageFacts]
     installation: str = ""
     emulator: Emulator | None = None
+    ssh_user_ca: str = ""
+    ssh_host_keys: tuple[str, ...] = ()
 
     @classmethod
     def load(cls, home: Path) -> Runtime:
@@ -95,7 +104,8 @@ class Runtime:
         emulator = data.pop("emulator", None)
         if emulator:
             emulator = Emulator(**{**emulator, "subnets": tuple(emulator["subnets"])})
-        return cls(home=home, images=images, emulator=emulator, **data)
+        host_keys = tuple(data.pop("ssh_host_keys", ()))
+        return cls(home=home, images=images, emulator=emulator, ssh_host_keys=host_keys, **data)
 
     def save(self) -> None:
         """Write `runtime.json` in one step, so that a reader never sees half of it."""
@@ -121,14 +131,19 @@ def write_private(path: Path, text: str) -> None:
 
 
 def read_secret(home: Path, name: str) -> str:
-    """Return the secret `name`, making it first if it does not exist (an empty file is none).
+    """Return the secret `name`, 64 hexadecimal digits, making it first if it does not exist."""
+    return make_secret(home, name, lambda: secrets.token_hex(32))
+
+
+def make_secret(home: Path, name: str, new: Callable[[], str]) -> str:
+    """Return the secret `name`, made by `new` if it does not exist (an empty file is none).
 
     Of two processes that make it at once, both return the same one.
     """
     path = home / "secrets" / name
     found = _text(path)
     while not found:
-        partial = _partial(path, secrets.token_hex(32))
+        partial = _partial(path, new())
         try:
             if path.exists() and not _text(path):
                 path.unlink(missing_ok=True)

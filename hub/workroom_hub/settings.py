@@ -15,7 +15,10 @@ from pydantic import Field, field_validator, model_validator
 
 from workroom_hub import checks, checks_aws
 from workroom_hub.fields import Port, Section, Size, Slug, Span
+from workroom_hub.settings_data import Data
+from workroom_hub.settings_data import problem as data_problem
 from workroom_hub.settings_ecs import Ecs
+from workroom_hub.settings_ssh import Ssh
 from workroom_spawner.efs_root import problem_of_root
 
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
@@ -311,6 +314,7 @@ class Settings(Section):
         description="Where servers run. `local`: this machine's Docker engine. `ecs`: a cluster of Amazon ECS; docs/ecs.md.",
     )
     web: Web = Field(default_factory=Web)
+    ssh: Ssh = Field(default_factory=Ssh)
     auth: Auth = Field(default_factory=Auth)
     images: list[Image] = Field(
         default_factory=_default_images,
@@ -328,6 +332,7 @@ class Settings(Section):
     limits: Limits = Field(default_factory=Limits)
     local: Local = Field(default_factory=Local)
     ecs: Ecs = Field(default_factory=Ecs)
+    data: Data = Field(default_factory=Data)
     build: Build = Field(default_factory=Build)
 
     @model_validator(mode="after")
@@ -360,6 +365,7 @@ class Settings(Section):
             problem = f"homes: kind '{self.homes.kind}' is for 'spawner: ecs'; leave it out"
         else:
             problem = ""
+        problem = problem or data_problem(self.data, self.spawner)
         if problem:
             raise ValueError(problem)
         return self

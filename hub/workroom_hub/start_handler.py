@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 from jupyterhub.apihandlers.base import APIHandler
@@ -11,6 +12,8 @@ from tornado import web
 from workroom_spawner.startcode import START_CODES, NotYet, Refused
 
 _LARGEST_BODY = 4096
+_HOST_KEY = re.compile(r"ssh-ed25519 [A-Za-z0-9+/]{68}")
+"""What the gateway can pin."""
 _ANSWERS = {
     "unknown": "This start code is not known.",
     "used": "This start code has been used.",
@@ -51,6 +54,9 @@ class StartHandler(APIHandler):  # type: ignore[misc]
         host_key = body.get("ssh_host_key")
         if host_key is not None and not isinstance(host_key, str):
             raise web.HTTPError(400, "ssh_host_key must be a text or null")
+        if host_key and not _HOST_KEY.fullmatch(host_key):
+            self.log.warning("a container handed in an ssh host key that is none; left out")
+            host_key = None
         return body["code"], host_key
 
     def _peer(self) -> str:

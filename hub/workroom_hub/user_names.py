@@ -5,12 +5,19 @@ from __future__ import annotations
 import unicodedata
 
 from jupyterhub.auth import Authenticator
+from traitlets import Integer
 
 MAX_NAME = 200
 
 
 class UserNames(Authenticator):  # type: ignore[misc]
     """Mixed into an Authenticator, before it."""
+
+    keys_work_for = Integer(
+        0,
+        config=True,
+        help="Seconds that SSH keys work after their owner's last log-in by browser; 0: for ever.",
+    )
 
     def normalize_username(self, username: str) -> str:
         """Return the one spelling of a name: lower case, Unicode NFC."""

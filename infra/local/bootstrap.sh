@@ -87,6 +87,10 @@ if ! $venv/bin/uv pip install -q --python $venv/bin/python --require-hashes -r "
 fi
 $venv/bin/uv pip install -q --offline --python $venv/bin/python --no-deps --no-build-isolation \
     --editable . || die "Workroom itself could not be installed into $venv." "see the lines above"
+# Tests use the data API as the image's users do: as a distribution of its own.
+[ "$kind" = hub ] || $venv/bin/uv pip install -q --offline --python $venv/bin/python --no-deps \
+    --no-build-isolation --editable images/data-api/python ||
+    die "The data API could not be installed into $venv." "see the lines above"
 
 printf '%s' "$wanted" >"$stamp"
 # Everything of `hub` is in `dev` too.

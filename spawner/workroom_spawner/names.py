@@ -56,6 +56,11 @@ def hostname(user: str, server: str) -> str:
     return _join(slug(user, 24) or "workroom", slug(server, 12))
 
 
+def principal(installation: str, user: str, server: str) -> str:
+    """Name one server in the certificates that let somebody in over ssh."""
+    return f"workroom-{digest('principal', installation, user, server)}"
+
+
 def tag_value(text: str) -> str:
     """Return `text` as AWS takes it for a tag's value: itself if it may stand, else made unique.
 

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import hmac
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import aiohttp
 from jupyterhub.httpclient import fetch
-from traitlets import Instance, Integer, Unicode
+from traitlets import Bytes, Instance, Integer, Unicode
 from traitlets.config import LoggingConfigurable
 
-from workroom_spawner import usage
+from workroom_spawner import names, usage
 from workroom_spawner.errors import NotOffered, ServerDied, SpawnProblem, StartTimeout
 from workroom_spawner.profiles import Catalog, Choice, Image, Profile
 from workroom_spawner.progress import LOCAL_STAGES, Progress, Stage
@@ -45,6 +46,18 @@ class WorkroomServer(_Mixed):  # type: ignore[misc]
     ).tag(config=True)
     idle_after = Integer(
         0, help="Seconds after which an idle server is stopped, to tell why it was; 0: never."
+    ).tag(config=True)
+
+    ssh_user_ca = Unicode(
+        help="Public key of the authority whose certificates the server lets in over ssh; empty: "
+        "nobody. Example: `ssh-ed25519 AAAA…`."
+    ).tag(config=True)
+    ssh_address = Unicode(
+        help="Where people's ssh goes, shown in JupyterLab; empty: nowhere. Example: "
+        "`workroom.example.com:2222`."
+    ).tag(config=True)
+    usage_key = Bytes(
+        help="Key of at least 32 bytes from which each server's `usage_token` is derived."
     ).tag(config=True)
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -125,7 +138,22 @@ class WorkroomServer(_Mixed):  # type: ignore[misc]
             "WORKROOM_IMAGE": choice.image.name,
             "WORKROOM_MEMORY_LIMIT": str(choice.profile.memory),
             "WORKROOM_CPU_LIMIT": f"{choice.profile.cpu:g}",
+            "WORKROOM_SSH_ADDRESS": self.ssh_address,
+            "WORKROOM_SSH_USER_CA": self.ssh_user_ca,
+            "WORKROOM_SSH_PRINCIPAL": self.ssh_principal,
+            "WORKROOM_USAGE_TOKEN": self.usage_token,
         }
+
+    @property
+    def ssh_principal(self) -> str:
+        """Principal of the certificates that this server lets in."""
+        return names.principal(self.installation, self.user.name, self.name)
+
+    @property
+    def usage_token(self) -> str:
+        """What the hub shows this server when it asks for its figures; the same in every hub."""
+        asked = f"workroom usage\0{self.ssh_principal}"
+        return hmac.digest(self.usage_key, asked.encode(), "sha256").hex()
 
     # -- start -------------------------------------------------------------------
 
@@ -271,6 +299,7 @@ class WorkroomServer(_Mixed):  # type: ignore[misc]
                 "address": self.address,
                 "ssh_port": 2222,
                 "ssh_host_key": self.ssh_host_key,
+                "ssh_principal": self.ssh_principal,
                 "profile": self.choice.profile.name,
                 "image": self.choice.image.name,
                 "image_ref": self.choice.image.ref,

@@ -32,11 +32,15 @@ OPTIONS = {"profile": "bench", "image": "notebook"}
 
 @dataclass(frozen=True)
 class Hub:
-    """A running hub: `url` through its proxy, and a token that may do everything we need."""
+    """A running hub: `url` through its proxy, and a token that may do everything we need.
+
+    `state` is the state folder, of one of ours.
+    """
 
     url: str
     token: str
     options: dict[str, str]
+    state: Path = Path()
 
     def api(self, method: str, path: str, **kwargs: object) -> requests.Response:
         """Call the REST API; anything but success raises."""
@@ -102,8 +106,13 @@ class Hub:
 
 
 @contextmanager
-def ours(port: int = 8400) -> Iterator[Hub]:
-    """Run `workroom up` for an installation of its own, and take it down with its homes."""
+def ours(port: int = 8400, *, ssh: str = "") -> Iterator[Hub]:
+    """Run `workroom up` for an installation of its own, and take it down with its homes.
+
+    Args:
+        port: First of three free ports; the SSH gateway takes the one 6000 below.
+        ssh: More settings of the section `ssh`, as YAML writes them in a line.
+    """
     with tempfile.TemporaryDirectory(prefix="workroom-bench-") as folder:
         config = Path(folder) / "workroom.yaml"
         config.write_text(
@@ -111,6 +120,8 @@ def ours(port: int = 8400) -> Iterator[Hub]:
 instance: bench
 web: {{port: {port}, proxy_api_port: {port + 1}}}
 local: {{hub_port: {port + 2}}}
+data: {{enabled: false}}
+ssh: {{port: {port - 6000}, {ssh}}}
 profiles:
   - {{name: bench, title: Bench, cpu: {CPU}, memory: {MEMORY // 2**20}M}}
 """
@@ -122,7 +133,7 @@ profiles:
         try:
             _run([workroom, "up"], env)
             token = (home / "secrets" / "cli-token").read_text().strip()
-            yield Hub(f"http://localhost:{port}", token, OPTIONS)
+            yield Hub(f"http://localhost:{port}", token, OPTIONS, home)
         finally:
             _run([workroom, "down", "--purge", "--yes"], env)
 

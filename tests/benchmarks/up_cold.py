@@ -24,6 +24,8 @@ SETTINGS = f"""
 instance: up-cold
 web: {{port: 8460, proxy_api_port: 8461}}
 local: {{hub_port: 8462}}
+data: {{s3_port: 8463, metastore_port: 8464}}
+ssh: {{port: 2460}}
 build: {{tag: "workroom/notebook:up-cold", base_image: "{BASE}"}}
 images: [{{name: notebook, ref: "workroom/notebook:up-cold", title: Data science}}]
 """

@@ -21,6 +21,8 @@ SETTINGS = """
 instance: up-warm
 web: {port: 8470, proxy_api_port: 8471}
 local: {hub_port: 8472}
+data: {s3_port: 8473, metastore_port: 8474}
+ssh: {port: 2470}
 """
 
 

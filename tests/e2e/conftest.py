@@ -14,13 +14,17 @@ import pytest
 from docker.errors import ImageNotFound
 from playwright.sync_api import Browser
 
-from tests.e2e.installation import REPOSITORY, Installation
+from tests.e2e.installation import LABEL, REPOSITORY, Installation
 from tests.e2e.person import Person
 from tests.support.browser import chromium as real_chromium
 
 
 def settings(instance: str, isolation: str, port: int, **more: Any) -> dict[str, Any]:
-    """Return a `workroom.yaml` for tests; ports `port`, `port + 1` and `port + 81` are used."""
+    """Return a `workroom.yaml` for tests.
+
+    Ports `port`, `port + 1` and `port + 81` are used, and `port - 6000` for ssh. There are no data
+    servers unless `more` says `data=data_ports(port)`: they would cost each installation time.
+    """
     images = [
         ("notebook", "Data science", "JupyterLab with Python, PySpark and R."),
         ("stand-in", "RStudio stand-in", "A stand-in for RStudio's server, for tests."),
@@ -29,7 +33,9 @@ def settings(instance: str, isolation: str, port: int, **more: Any) -> dict[str,
     return {
         "instance": instance,
         "web": {"port": port, "proxy_api_port": port + 1, "isolation": isolation},
+        "ssh": {"port": port - 6000},
         "local": {"hub_port": port + 81},
+        "data": {"enabled": False},
         "auth": {"first_admin": "ada"},
         "images": [
             {"name": name, "ref": f"{instance}/{name}:latest", "title": title, "description": text}
@@ -61,6 +67,11 @@ def settings(instance: str, isolation: str, port: int, **more: Any) -> dict[str,
         ],
         **more,
     }
+
+
+def data_ports(port: int) -> dict[str, int]:
+    """Return the section `data` of an installation that has its web page at `port`."""
+    return {"s3_port": port + 2, "metastore_port": port + 3}
 
 
 @pytest.fixture(scope="session")
@@ -102,6 +113,16 @@ def derived(engine: docker.DockerClient, instance: str, notebook: str, folder: P
     return tags
 
 
+def sweep(engine: docker.DockerClient, instance: str) -> None:
+    """Remove what a run that was killed left of an instance; its homes would be found again."""
+    for name in ("instance", "data"):
+        label = {"label": f"{LABEL}.{name}={instance}"}
+        for container in engine.containers.list(all=True, filters=label):
+            container.remove(force=True)
+        for volume in engine.volumes.list(filters=label):
+            volume.remove(force=True)
+
+
 @pytest.fixture(scope="session")
 def bring_up(
     engine: docker.DockerClient, notebook_image: str, tmp_path_factory: pytest.TempPathFactory
@@ -117,6 +138,7 @@ def bring_up(
         installation = Installation(
             folder / "home", given, engine, variables=variables, words=words
         )
+        sweep(engine, given["instance"])
         try:
             installation.up()
             yield installation
@@ -158,6 +180,14 @@ def nap(bring_up: Callable[..., Iterator[Installation]]) -> Iterator[Installatio
         yield running
 
 
+@pytest.fixture(scope="session")
+def with_data(bring_up: Callable[..., Iterator[Installation]]) -> Iterator[Installation]:
+    """One more installation, with the data servers, and the users ada (admin) and bob."""
+    for running in bring_up(settings("e2e-data", "path", 8830, data=data_ports(8830))):
+        running.add_user("bob")
+        yield running
+
+
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
     """Debian's Chromium."""
@@ -177,3 +207,24 @@ def person(installation: Installation, chromium: Browser) -> Iterator[Callable[[
     yield enter
     for each in people:
         each.context.close()
+
+
+@pytest.fixture(scope="session", params=["local", "ecs"])
+def over_ssh(
+    request: pytest.FixtureRequest, bring_up: Callable[..., Iterator[Installation]]
+) -> Iterator[Installation]:
+    """One installation for all tests of ssh on each spawner, with ada (admin), bob and carol."""
+    on_ecs = request.param == "ecs"
+    port = 8820 if on_ecs else 8810
+    given = settings(
+        f"e2e-ssh-{request.param}",
+        "path",
+        port,
+        ssh={"port": port - 6000, "logins_per_minute": 600},
+        limits={"start_timeout": "20s"},
+        **({"ecs": {"emulator_port": 8896}} if on_ecs else {}),
+    )
+    for running in bring_up(given, *(("--cloud", "local") if on_ecs else ())):
+        for name in ("bob", "carol"):
+            running.add_user(name)
+        yield running

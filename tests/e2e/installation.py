@@ -253,10 +253,13 @@ class Installation:
     def traces(self) -> list[str]:
         """Return everything of this installation that is on this machine, the image left out."""
         label = {"label": f"{LABEL}.instance={self.instance}"}
+        data = {"label": f"{LABEL}.data={self.instance}"}
         rules = subprocess.run(["iptables-save"], capture_output=True, text=True, check=True).stdout
         bridge = rf"(WORKROOM|wr)-{self.instance}\b"
         return [
             *(f"container {c.name}" for c in [*self.containers(), *self.emulated()]),
+            *(f"container {c.name}" for c in self.engine.containers.list(all=True, filters=data)),
+            *(f"volume {v.name}" for v in self.engine.volumes.list(filters=data)),
             *(f"network {n.name}" for n in self.engine.networks.list(filters=label)),
             *(f"volume {v.name}" for v in self.engine.volumes.list(filters=label)),
             *(f"process {pid}: {words}" for pid, words in self.processes().items()),

@@ -13,9 +13,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import asyncssh
 import pytest
 from playwright.sync_api import Browser, expect
 
+from tests.e2e.conftest import data_ports
 from tests.e2e.installation import REPOSITORY, Installation
 from tests.e2e.person import Person
 from tests.support.browser import new_page
@@ -34,6 +36,19 @@ CELLS = [
     "visits.visits.mean().round(1)",
 ]
 
+TABLE = [
+    "import pandas as pd\n"
+    "from workroom_data import history, load_dataframe, rollback, store_dataframe\n\n"
+    "visits = pd.DataFrame({'day': pd.date_range('2026-11-02', periods=7),\n"
+    "                       'visits': [412, 398, 455, 471, 520, 690, 733]})\n"
+    "store_dataframe(visits, 'web', 'visits', {'year': '2026'})",
+    "visits.loc[3, 'visits'] = 417\n"
+    "again = store_dataframe(visits, 'web', 'visits', {'year': '2026'}, note='counted again')\n"
+    "back = rollback('web', 'visits', {'year': '2026'}, number=1, note='the first was right')\n"
+    "history('web', 'visits')[['number', 'action', 'batch_id', 'who', 'note']]",
+    "load_dataframe('web', 'visits', {'year': '2026'}, batch_id=again.batch_id).loc[[3]]",
+]
+
 
 def shoot(person: Person, name: str) -> None:
     """Take the picture of a person's page."""
@@ -47,7 +62,9 @@ def shown(bring_up: Callable[[dict[str, Any]], Iterator[Installation]]) -> Itera
     given = {
         "instance": "e2e-show",
         "web": {"port": 8500, "proxy_api_port": 8501, "isolation": "path"},
+        "ssh": {"port": 2500},
         "local": {"hub_port": 8581},
+        "data": data_ports(8500),
         "auth": {"first_admin": "ada"},
         "images": [{**card, "ref": "e2e-show/notebook:latest"}],
     }
@@ -88,10 +105,21 @@ def test_pictures(shown: Installation, chromium: Browser) -> None:
     shoot(ada, "change-password")
     ada.page.goto(ada.hub_url("token"))
     shoot(ada, "tokens")
+    keys(ada)
     ada.visit(ada.hub_url("there-is-no-such-page"))
     shoot(ada, "not-found")
     ada.context.close()
     trouble(shown, chromium)
+
+
+def test_picture_of_the_data_api(shown: Installation, chromium: Browser) -> None:
+    ada = Person(shown, chromium, "ada").logged_in()
+    ada.spawn("medium")
+    run(ada, TABLE)
+    expect(ada.page.locator(".jp-OutputArea-output").last).to_contain_text("417")
+    ada.page.keyboard.press("Escape")
+    shoot(ada, "data-api")
+    ada.context.close()
 
 
 def test_picture_of_a_start_on_a_cluster(chromium: Browser, tmp_path: Path) -> None:
@@ -108,23 +136,39 @@ def test_picture_of_a_start_on_a_cluster(chromium: Browser, tmp_path: Path) -> N
         page.screenshot(path=REPOSITORY / "docs" / "images" / "progress-cluster.png")
 
 
+def keys(ada: Person) -> None:
+    ada.page.goto(ada.hub_url("account/ssh"))
+    for name in ("Work laptop", "Desktop at home"):
+        key = asyncssh.generate_private_key("ssh-ed25519").export_public_key().decode()
+        ada.page.get_by_label("Public key").fill(key)
+        ada.page.get_by_label("Name (optional)").fill(name)
+        ada.page.get_by_role("button", name="Add key").click()
+        expect(ada.page.locator("#done")).to_contain_text(name)
+    shoot(ada, "ssh-keys")
+
+
 def notebook(ada: Person) -> None:
+    run(ada, CELLS)
+    expect(ada.page.locator(".jp-OutputArea-output").last).to_contain_text("525.6")
+    shoot(ada, "jupyterlab")
+
+
+def run(ada: Person, cells: list[str]) -> None:
+    """Type cells into a new notebook and run them."""
     page = ada.page
     page.click('.jp-LauncherCard[data-category="Notebook"][title="Python"]')
     expect(page.get_by_role("button", name="Python | Idle")).to_be_visible(timeout=20_000)
-    for number, code in enumerate(CELLS):
+    for number, code in enumerate(cells):
         page.locator(".jp-Notebook .jp-Cell .cm-content").nth(number).click()
         page.keyboard.insert_text(code)
         page.keyboard.press("Shift+Enter")
-    expect(page.locator(".jp-OutputArea-output").last).to_contain_text("525.6")
-    shoot(ada, "jupyterlab")
 
 
 def terminal(ada: Person) -> None:
     page = ada.page
     page.get_by_role("menuitem", name="File").click()
     page.get_by_text("New Launcher").click()
-    page.click('.jp-LauncherCard[data-category="Other"][title*="terminal"]')
+    page.click('.jp-LauncherCard[data-category="Workroom"][title*="terminal"]')
     page.locator(".jp-Terminal .xterm-screen").click()
     [running] = ada.api("GET", "terminals")
     ada.terminal(running["name"], until=r"\$ ")

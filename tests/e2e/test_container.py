@@ -89,9 +89,9 @@ def death_is_explained(bob: Person, installation: Installation) -> None:
     card = bob.page.locator('[data-server=""]')
     expect(card).to_have_attribute("data-state", "stopped")
     expect(card).to_contain_text("exit code 137")
-    bob.page.click('[data-server=""] details summary')
+    bob.page.click('[data-server=""] .note.bad details summary')
     # Of the server's own log.
-    expect(card.locator("pre")).to_contain_text("GET /user/bob/")
+    expect(card.locator(".note.bad pre")).to_contain_text("GET /user/bob/")
     bob.page.goto(bob.hub_url("spawn"))
     expect(bob.page.locator("main")).to_contain_text("exit code 137")
     assert installation.containers("bob") == []

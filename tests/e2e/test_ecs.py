@@ -18,7 +18,8 @@ from botocore.config import Config
 from docker.models.containers import Container
 from playwright.sync_api import Browser
 
-from tests.e2e.conftest import settings
+from tests.e2e import data_probe
+from tests.e2e.conftest import data_ports, settings
 from tests.e2e.installation import Installation, wait_for
 from tests.e2e.person import Person
 
@@ -46,7 +47,9 @@ def installation(
     bring_up: Callable[..., Iterator[Installation]],
 ) -> Iterator[Installation]:
     """One installation on the AWS emulator, with the users ada (admin) and bob."""
-    given = settings("e2e-ecs", "path", _PORT, ecs={"emulator_port": _EMULATOR_PORT})
+    given = settings(
+        "e2e-ecs", "path", _PORT, ecs={"emulator_port": _EMULATOR_PORT}, data=data_ports(_PORT)
+    )
     for running in bring_up(given, "--cloud", "local"):
         running.add_user("bob")
         yield running
@@ -161,6 +164,16 @@ def test_containers_are_behind_the_same_walls(installation: Installation) -> Non
         code, _ = containers[0].exec_run(["bash", "-c", script])
         assert (code == 0) == reached, (host, port)
     installation.stop("bob", "two")
+
+
+def test_data_is_there_for_a_server_of_the_cluster(installation: Installation) -> None:
+    tasks = Tasks(installation)
+    start(installation)
+    [container] = tasks.containers(task_of(installation))
+    data_probe.told_and_usable(installation, container)
+    data_probe.only_two_ports(installation, container)
+    secret = (installation.home / "secrets" / "s3-users-secret").read_text().strip()
+    assert secret not in json.dumps(tasks.describe(task_of(installation)), default=str)
 
 
 def test_no_secret_is_told(installation: Installation, bob: Person, chromium: Browser) -> None:

@@ -83,6 +83,7 @@ def test_idle_is_stopped_and_busy_is_not(nap: Installation, people: dict[str, Pe
     bob = people["bob"]
     code = "import time\nwhile True: time.sleep(1)"
     kernel = bob.kernel("python3")
+    bob.run(kernel, "1")  # it is up, however slow the machine
     bob.page.evaluate(
         "() => { window.onerror = () => true; window.onunhandledrejection = () => true; }"
     )

@@ -29,6 +29,7 @@ PROXY: Moment = ("Web proxy …", 0.2, signal.SIGTERM)
 HUB: Moment = ("Hub …", 0.2, signal.SIGINT)
 # "… for it to answer", or "… for its answer" where an earlier `up` has started it.
 HUB_STARTS: Moment = ("waiting for it", 0.3, signal.SIGKILL)
+GATEWAY: Moment = ("SSH gateway …", 0.1, signal.SIGKILL)
 
 
 @pytest.fixture
@@ -71,7 +72,7 @@ def interrupt(installation: Installation, moment: Moment) -> None:
 
 @pytest.mark.parametrize(
     "moments",
-    [(ENGINE, NETWORK, FIREWALL, NPM), (PROXY, HUB, HUB_STARTS)],
+    [(ENGINE, NETWORK, FIREWALL, NPM), (PROXY, HUB, HUB_STARTS, GATEWAY)],
     ids=["before-the-proxy", "from-the-proxy-on"],
 )
 def test_up_goes_on_where_it_was_interrupted(
@@ -82,15 +83,19 @@ def test_up_goes_on_where_it_was_interrupted(
     printed = bare.up()
     assert bare.admin_password, printed
     facts = json.loads(bare.workroom("status", "--json").stdout)
-    assert [facts[name]["state"] for name in ("hub", "proxy", "engine")] == ["running"] * 3
+    assert [facts[name]["state"] for name in ("hub", "proxy", "ssh", "engine")] == ["running"] * 4
     assert [user["name"] for user in bare.hub("GET", "users").json()] == [bare.admin]
     roles = [words for words in bare.processes().values() if "workroom_hub.app" in words]
     assert len(roles) == 1, "two hubs run"
+    gateways = [words for words in bare.processes().values() if "workroom_hub.ssh" in words]
+    assert len(gateways) == 1, "two gateways run"
     bare.down()
     assert bare.traces() == []
 
 
-@pytest.mark.parametrize("moment", [FIREWALL, NPM, HUB_STARTS], ids=lambda moment: moment[0])
+@pytest.mark.parametrize(
+    "moment", [FIREWALL, NPM, HUB_STARTS, GATEWAY], ids=lambda moment: moment[0]
+)
 def test_down_clears_what_was_interrupted(bare: Installation, moment: Moment) -> None:
     interrupt(bare, moment)
     said = bare.workroom("down", "--purge", "--yes").stdout

@@ -63,8 +63,8 @@ def start_with_a_card(ada: Person) -> None:
 def watch_the_clock(ada: Person) -> None:
     stage = ada.page.locator('#progress-stages [data-id="starting"]')
     expect(stage).to_have_attribute("data-state", "active")
-    expect(ada.page.locator("#progress-elapsed")).to_have_text(re.compile(r"^[2-9]\.\d s$"))
     expect(ada.page.locator("#progress-message")).to_have_text("Container starting")
+    expect(ada.page.locator("#progress-elapsed")).to_have_text(re.compile(r"^[2-9]\.\d s$"))
 
 
 def follow_the_stages(ada: Person) -> None:
@@ -102,7 +102,7 @@ def type_in_a_terminal(ada: Person) -> None:
     page = ada.page
     page.get_by_role("menuitem", name="File").click()
     page.get_by_text("New Launcher").click()
-    page.click('.jp-LauncherCard[data-category="Other"][title*="terminal"]')
+    page.click('.jp-LauncherCard[data-category="Workroom"][title*="terminal"]')
     page.locator(".jp-Terminal .xterm-screen").click()
     [terminal] = ada.api("GET", "terminals")
     ada.terminal(terminal["name"], until=r"\$ ")

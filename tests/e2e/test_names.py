@@ -91,6 +91,6 @@ def test_named_server(installation: Installation, person: Callable[[str], Person
     bob.page.reload()
     bob.page.click('[data-server="spark-test"] [data-stop]')
     bob.page.click('[data-server="spark-test"][data-state=stopped] [data-remove]')
-    bob.page.click("#confirm button[value=yes]")
+    bob.page.click(".sheet:popover-open button[value=remove]")
     expect(bob.page.locator('[data-server="spark-test"]')).to_have_count(0)
     assert installation.containers("bob") == []

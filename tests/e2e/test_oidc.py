@@ -13,11 +13,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import asyncssh
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from tests.support.browser import TOOLS, chromium, complaints, new_page, npm_ci
-from tests.support.hub_process import HubProcess, free_port, wait_for
+from tests.support.hub_process import CLI_TOKEN, HubProcess, free_port, wait_for
 
 pytestmark = pytest.mark.browser
 
@@ -248,6 +249,48 @@ def test_a_forged_callback_logs_nobody_in(both: tuple[HubProcess, Provider], pag
     assert answer.status == 400
     page.goto(hub.url + "home")
     expect(page).to_have_url(re.compile("/hub/login"))
+
+
+def test_keys_work_for_who_may_sign_in(both: tuple[HubProcess, Provider], page: Page) -> None:
+    hub, provider = both
+    provider.set_accounts(
+        kay={"preferred_username": "kay", "groups": ["analysts"]},
+        ops={"preferred_username": "ops", "groups": ["platform"]},
+    )
+    key = asyncssh.generate_private_key("ssh-ed25519").export_public_key().decode()
+
+    def let_in(name: str) -> bool:
+        asked = {"user": name, "key": key}
+        answer = hub.api("POST", "/workroom/ssh/log-in", asked, token=f"{CLI_TOKEN}-ssh")
+        return bool(answer[1]["name"] == name)
+
+    sign_in(page, hub, "kay")
+    page.goto(hub.url + "account/ssh")
+    page.get_by_label("Public key").fill(key)
+    page.get_by_role("button", name="Add key").click()
+    expect(page.get_by_text("Keys work for 30 days after you last signed in")).to_be_visible()
+    assert let_in("kay")
+    # Whoever has no group that may sign in has no key that works, however she got one.
+    assert hub.api("POST", "/users/lou")[0] == 201
+    page.context.clear_cookies()
+    sign_in(page, hub, "ops")
+    added = page.evaluate(
+        "([name, key]) => Workroom.api('POST', `workroom/users/${name}/ssh-keys`, { key })",
+        ["lou", key],
+    )
+    assert added["name"]
+    assert not let_in("lou")
+    # And whoever is disabled here does not get in, whatever the provider says.
+    assert hub.api("PUT", "/workroom/users/kay/disabled") == (204, None)
+    assert not let_in("kay")
+    page.context.clear_cookies()
+    sign_in(page, hub, "kay")
+    expect(page.get_by_text("The account 'kay' is disabled here.")).to_be_visible()
+    assert hub.api("DELETE", "/workroom/users/kay/disabled") == (204, None)
+    page.context.clear_cookies()
+    sign_in(page, hub, "kay")
+    expect(page.get_by_role("heading", name="Your servers")).to_be_visible()
+    assert let_in("kay")
 
 
 def test_a_provider_that_is_away_is_named_and_its_return_is_noticed(

@@ -7,7 +7,7 @@ import json
 import pytest
 import requests
 
-from tests.e2e.installation import Installation
+from tests.e2e.installation import Installation, wait_for
 
 pytestmark = [
     pytest.mark.docker,
@@ -41,9 +41,14 @@ def refused(installation: Installation, code: str, reason: str, answer: requests
     """Assert a refusal without content, and an alarm that does not repeat the code."""
     assert answer.status_code == 403, answer.text
     assert set(answer.json()) == {"status", "message"}
-    last = [line for line in installation.log().splitlines() if "ALARM" in line][-1]
-    assert f"reason={reason}" in last
+    # The answer may be here before the line is in the file.
+    wait_for(lambda: f"reason={reason}" in last_alarm(installation), f"an alarm for {reason}")
     assert code not in installation.log()
+
+
+def last_alarm(installation: Installation) -> str:
+    """Return the line of the last alarm, "" before the first."""
+    return ([""] + [line for line in installation.log().splitlines() if "ALARM" in line])[-1]
 
 
 def post(url: str, code: str, **headers: str) -> requests.Response:
@@ -67,6 +72,7 @@ def test_second_use(installation: Installation) -> None:
     url = f"{installation.hub_url}/workroom/start"
     refused(installation, code, "used", post(url, code))
     refused(installation, code, "unknown", post(url, "x" * 43))
+    wait_for(lambda: alarms(installation) >= before + 3, "three alarms")
     assert alarms(installation) == before + 3
     assert code not in (installation.home / "proxy.log").read_text()
     installation.stop("bob")

@@ -12,6 +12,7 @@ import pytest
 import requests
 
 from tests.support.hub_process import HubProcess
+from tests.support.session import Person
 from workroom_hub.initial_password import load_initial_password, save_initial_password
 
 
@@ -19,28 +20,6 @@ from workroom_hub.initial_password import load_initial_password, save_initial_pa
 def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HubProcess]:
     with HubProcess(tmp_path_factory.mktemp("accounts"), STAGE_SECONDS="0.1") as hub:
         yield hub
-
-
-class Person:
-    """A browser without a screen: cookies and forms."""
-
-    def __init__(self, hub: HubProcess) -> None:
-        self.hub = hub
-        self.session = requests.Session()
-
-    def post(self, page: str, **fields: str) -> requests.Response:
-        """Open a page, fill its form and send it."""
-        form = self.session.get(self.hub.url + page, timeout=10).text
-        token = re.search(r'name="_xsrf" value="([^"]+)"', form)
-        assert token, form
-        data = {"_xsrf": token[1], **fields}
-        return self.session.post(self.hub.url + page, data=data, timeout=10)
-
-    def log_in(self, name: str, password: str) -> requests.Response:
-        return self.post("login", username=name, password=password)
-
-    def is_in(self) -> bool:
-        return self.session.get(self.hub.url + "home", timeout=10).url.endswith("/hub/home")
 
 
 def error(answer: tuple[int, Any]) -> tuple[int, str]:
@@ -176,7 +155,7 @@ def listed(hub: HubProcess) -> dict[str, Any]:
 def test_the_list_says_who_there_is(hub: HubProcess) -> None:
     hub.add_user("zed")
     zed = listed(hub)["zed"]
-    assert set(zed) == {"name", "admin", "created", "last_activity", "servers"}
+    assert set(zed) == {"name", "admin", "disabled", "created", "last_activity", "servers"}
     assert zed["admin"] is False
     assert zed["servers"] == 0
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT[\d:.]+Z", zed["created"])

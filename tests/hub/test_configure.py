@@ -123,7 +123,7 @@ def test_culler_has_only_the_rights_it_needs_and_dies_with_the_hub(runtime: Runt
 
 def test_no_culler_when_idle_servers_may_stay(runtime: Runtime) -> None:
     c = build(runtime, idle={"stop_after": 0})
-    assert [s["name"] for s in c.JupyterHub.services] == ["workroom-cli", "metrics"]
+    assert "idle-culler" not in [s["name"] for s in c.JupyterHub.services]
 
 
 def test_who_may_read_the_metrics_may_do_nothing_else(runtime: Runtime) -> None:
@@ -144,3 +144,18 @@ def test_secrets_are_made_once_and_private(runtime: Runtime) -> None:
 def test_config_file_stays_small() -> None:
     lines = (Path(configure.__file__).parent / "jupyterhub_config.py").read_text().splitlines()
     assert len(lines) < 20
+
+
+@pytest.mark.parametrize(
+    ("ssh", "shown"),
+    [
+        ({}, "localhost:2222"),
+        ({"public_host": "w.example.com", "public_port": 22}, "w.example.com:22"),
+        ({"public_host": "2001:db8::1"}, "[2001:db8::1]:2222"),
+        ({"enabled": False}, ""),
+    ],
+)
+def test_servers_know_where_people_come_in_by_ssh(
+    runtime: Runtime, ssh: dict[str, Any], shown: str
+) -> None:
+    assert build(runtime, ssh=ssh).LocalSpawner.ssh_address == shown

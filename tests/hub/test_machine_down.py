@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import docker
 import pytest
 
 from workroom_hub.machine import down, home_folders
@@ -116,5 +120,44 @@ def test_homes_of_the_emulator_count_when_a_purge_asks(
     assert "removes 2 homes and every account of 'lab'" in down.purge_question(stack)
 
 
+def test_a_purge_asks_for_tables_too(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stack = a_stack(home, "local")
+    engine = SimpleNamespace(volumes=SimpleNamespace(list=lambda filters: []), close=lambda: None)
+    monkeypatch.setattr(down.engine, "connect", lambda: engine)
+    (home / "data" / "s3").mkdir(parents=True)
+    (home / "data" / "s3" / "7.dat").write_bytes(bytes(3 * 2**20))
+    asked = down.purge_question(stack)
+    assert "removes every table (3 MiB), 2 homes and every account of 'lab'" in asked
+
+
 def test_the_mounts_of_this_machine_can_be_read() -> None:
     assert Path("/") in home_folders._mounts()
+
+
+class EngineInUse(BaseHTTPRequestHandler):
+    """An engine on which others work: what it lists is gone when it is asked for."""
+
+    def do_GET(self) -> None:
+        listed = self.path.startswith("/v1.41/containers/json")
+        gone = self.path.startswith("/v1.41/containers/somebody")
+        body = json.dumps([{"Id": "somebody"}] if listed else {"message": "gone"} if gone else [])
+        self.send_response(404 if gone else 200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body.encode())
+
+    def log_message(self, *args: Any) -> None:
+        pass
+
+
+def test_containers_of_others_that_end_meanwhile_are_no_error(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(down.firewall, "remove", lambda *_: False)
+    with ThreadingHTTPServer(("127.0.0.1", 0), EngineInUse) as server:
+        threading.Thread(target=server.serve_forever, args=[0.02], daemon=True).start()
+        client = docker.DockerClient(f"tcp://127.0.0.1:{server.server_port}", version="1.41")
+        assert down._clear(client, a_stack(home, "local")) == []
+        client.close()
+        server.shutdown()

@@ -106,11 +106,11 @@ def test_a_container_reaches_the_hub_and_no_other_port_of_this_machine(
         socket.create_server((users.gateway, stack.settings.local.hub_port)),
     ):
         open_ = probe.look(client, stack, users, notebook)
-        assert open_.hub is True
+        assert open_.answer == (stack.settings.local.hub_port,)
         assert open_.reached, "without the rules this machine is open, or the test proves nothing"
         firewall.apply(rules(stack, users))
         shut = probe.look(client, stack, users, notebook)
-    assert shut.hub is True
+    assert shut.answer == (stack.settings.local.hub_port,)
     assert shut.reached == ()
 
 

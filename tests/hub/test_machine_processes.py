@@ -50,6 +50,26 @@ def test_stopping_ends_it_and_forgets_it(home: Path) -> None:
     assert processes.stop(home, "hub") is False
 
 
+def test_one_that_is_still_ending_is_alive() -> None:
+    # Its first thread is gone, a zombie; another one still has all of its files.
+    script = (
+        "import ctypes, sys, threading; threading.Thread(target=sys.stdin.read).start();"
+        "ctypes.CDLL(None).pthread_exit(None)"
+    )
+    child = subprocess.Popen([sys.executable, "-c", script], stdin=subprocess.PIPE)
+    state = Path(f"/proc/{child.pid}/stat")
+    while state.read_text().rpartition(")")[2].split()[0] != "Z":
+        time.sleep(0.02)
+    assert processes.start_ticks(child.pid) is not None
+    assert child.stdin is not None
+    child.stdin.close()
+    deadline = time.monotonic() + 10
+    while processes.start_ticks(child.pid) is not None:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    child.wait()
+
+
 def test_one_whose_pid_file_was_never_written_is_found(home: Path) -> None:
     child = start(home)
     (home / "hub.pid").unlink()

@@ -44,7 +44,7 @@ def test_containers_reach_the_hub_and_nothing_else() -> None:
 
 
 def test_a_name_server_on_this_machine_stays_reachable() -> None:
-    made = firewall.rules("workroom", USERS, 8081, ("10.0.0.5",)).ipv4
+    made = firewall.rules("workroom", USERS, 8081, dns=("10.0.0.5",)).ipv4
     assert made[2:4] == (
         "-d 10.0.0.5/32 -p udp -m udp --dport 53 -j ACCEPT",
         "-d 10.0.0.5/32 -p tcp -m tcp --dport 53 -j ACCEPT",

@@ -15,7 +15,7 @@ for folder in (HERE, IMAGE_FILES / "server"):
     if str(folder) not in sys.path:
         sys.path.insert(0, str(folder))
 
-from containers import Notebook, bridge_address  # noqa: E402
+from containers import Notebook, bridge_address, docker  # noqa: E402
 from hub_double import HubDouble  # noqa: E402
 
 
@@ -37,6 +37,23 @@ def hub() -> Iterator[HubDouble]:
     """A hub double that containers reach."""
     with HubDouble(bridge_address()) as double:
         yield double
+
+
+@pytest.fixture
+def volume() -> Iterator[str]:
+    """A fresh volume for a home."""
+    name = docker("volume", "create").strip()
+    yield name
+    docker("volume", "rm", "--force", name)
+
+
+@pytest.fixture
+def closed_home(image: str, volume: str) -> str:
+    """A volume with a home that its person may not even enter. (A tmpfs takes the image's mode.)"""
+    mount = f"--volume={volume}:/home/workroom"
+    spoil = "chown 4242 /home/workroom; chmod 0700 /home/workroom"
+    docker("run", "--rm", "--user=0", mount, image, "sh", "-c", spoil)
+    return volume
 
 
 @pytest.fixture(scope="module")

@@ -178,6 +178,21 @@ class Notebook:
         """Do what an open page does when it (re)connects: ask the kernel for its description."""
         asyncio.run(asyncio.wait_for(self._execute(kernel_id, "", "kernel_info_request"), 60))
 
+    def type_in_terminal(self, text: str) -> None:
+        """Open a terminal as the browser does, and type into it once its prompt is there."""
+        name = self.json("api/terminals", "POST", {})["name"]
+        asyncio.run(asyncio.wait_for(self._type(name, text), 60))
+
+    async def _type(self, name: str, text: str) -> None:
+        assert self.hub
+        url = f"ws://{self.address}:8888{self.prefix}/terminals/websocket/{name}"
+        headers = {"Authorization": f"token {self.hub.token}"}
+        connection = await websocket_connect(HTTPRequest(url, headers=headers))
+        while "$" not in str(await connection.read_message()):
+            pass
+        await connection.write_message(json.dumps(["stdin", text]))
+        connection.close()
+
     async def _execute(self, kernel_id: str, code: str, kind: str) -> str:
         assert self.hub
         url = f"ws://{self.address}:8888{self.prefix}/api/kernels/{kernel_id}/channels"

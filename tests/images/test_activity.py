@@ -59,6 +59,8 @@ def test_a_shell_at_its_prompt_is_idle(tmp_path: Path) -> None:
         ["/usr/lib/R/bin/exec/R", "--no-echo", "--no-restore", "--file=fit.R"],
         ["bash", "nightly.sh"],
         ["bash", "-c", "sleep 5; true"],
+        ["python", "-O", "train.py"],
+        ["scp", "big.csv", "elsewhere:"],
         ["rsync", "-a", "a", "b"],
     ],
 )
@@ -83,6 +85,7 @@ def test_a_job_in_the_foreground_keeps_the_server(tmp_path: Path, words: list[st
         ["/usr/lib/R/bin/exec/R", "--no-save"],
         ["sqlite3"],
         ["bash"],
+        ["bash", "--init-file", "/home/workroom/.vscode-server/shellIntegration-bash.sh"],
         ["java", "-cp", "jars", "org.apache.spark.deploy.SparkSubmit", "pyspark-shell"],
     ],
 )
@@ -112,6 +115,56 @@ def test_a_job_in_the_background_or_stopped_is_not_in_the_foreground(tmp_path: P
 def test_a_pane_of_a_detached_tmux_is_a_terminal_like_any_other(tmp_path: Path) -> None:
     server = {"pid": 5, "name": "tmux: server", "words": ["tmux"], "session": 5}
     assert busy(tree(tmp_path, server, *in_terminal("make", "make"))) == ["make"]
+
+
+SSHD = [
+    {"pid": 12, "name": "sshd", "words": ["sshd: /usr/sbin/sshd [listener]"]},
+    {"pid": 14, "name": "sshd", "words": ["sshd: workroom@pts/0"], "session": 14},
+]
+
+
+def over_ssh(name: str, *words: str) -> list[dict]:
+    """What `ssh host cmd` runs: no terminal, a session of its own, below sshd."""
+    return [*SSHD, {"pid": 30, "name": name, "words": [*words], "session": 30, "group": 30}]
+
+
+def test_a_prompt_over_ssh_is_idle_and_a_job_in_it_is_not(tmp_path: Path) -> None:
+    prompt = SHELL | {"foreground": 10}
+    assert busy(tree(tmp_path / "a", *SSHD, prompt)) == []
+    assert busy(tree(tmp_path / "b", *SSHD, *in_terminal("python", "python", "fit.py"))) == [
+        "python"
+    ]
+
+
+def test_ssh_t_with_a_command_is_a_job(tmp_path: Path) -> None:
+    make = {"pid": 10, "name": "make", "words": ["make"], "tty": TTY, "foreground": 10}
+    assert busy(tree(tmp_path / "a", *SSHD, make)) == ["make"]
+    # bash stays where more than one command was given, and shares the group with the job.
+    leader = SHELL | {"words": ["bash", "-c", "cd x && sleep 9 && vim"], "foreground": 10}
+    job = {"pid": 20, "name": "sleep", "tty": TTY, "group": 10, "session": 10, "foreground": 10}
+    assert busy(tree(tmp_path / "b", *SSHD, leader, job)) == ["sleep"]
+    assert busy(tree(tmp_path / "c", *SSHD, leader, job | {"name": "vim"})) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("bash", ["bash"]),
+        ("sh", ["sh", "/home/workroom/.vscode-server/bin/abc/bin/code-server", "--port=0"]),
+        ("node", ["/home/workroom/.vscode-server/bin/abc/node", "out/server-main.js"]),
+        (
+            "node",
+            ["node", "--dns-result-order=ipv4first", "bootstrap-fork", "--type=extensionHost"],
+        ),
+        ("sleep", ["sleep", "180"]),
+        ("sftp-server", ["sftp-server"]),
+        ("rsync", ["rsync", "--server", "-logDtpre.iLsfxCIvu", ".", "data"]),
+    ],
+)
+def test_what_an_editor_or_a_copy_leaves_running_over_ssh_is_no_job(
+    tmp_path: Path, name: str, words: list[str]
+) -> None:
+    assert busy(tree(tmp_path, *over_ssh(name, *words))) == []
 
 
 def test_an_r_session_of_rstudio_counts_when_it_computes(tmp_path: Path) -> None:

@@ -40,9 +40,26 @@ def stays_idle(server: Notebook, seconds: float = 4) -> bool:
 def is_alive(server: Notebook, seconds: float = 3) -> bool:
     """Whether activity goes on by itself; looked at after what started it has passed."""
     time.sleep(1.5)
-    before = last_activity(server)
-    time.sleep(seconds)
+    return goes_on(server, last_activity(server), seconds)
+
+
+def goes_on(server: Notebook, before: str, seconds: float = 3) -> bool:
+    """Whether there is activity after a time, seen as soon as it is there."""
+    until = time.monotonic() + seconds
+    while last_activity(server) == before and time.monotonic() < until:
+        time.sleep(0.1)
     return last_activity(server) > before
+
+
+def settle(server: Notebook, seconds: float = 2, within: float = 12) -> None:
+    """Wait until nothing has counted as activity for some seconds: what came before is past."""
+    until = time.monotonic() + within
+    before, since = last_activity(server), time.monotonic()
+    while time.monotonic() < since + seconds:
+        assert time.monotonic() < until, "activity goes on and on"
+        time.sleep(0.2)
+        if (now := last_activity(server)) != before:
+            before, since = now, time.monotonic()
 
 
 def in_terminal(server: Notebook, command: str) -> None:
@@ -53,18 +70,18 @@ def in_terminal(server: Notebook, command: str) -> None:
 def ended(server: Notebook, pattern: str) -> None:
     """End what was started and wait until nothing counts any more."""
     server.run(f"pkill -f '{pattern}' || true", check=False)
-    time.sleep(2)
+    settle(server, 1.5)
 
 
 def test_an_open_page_does_not(watched: Notebook) -> None:
-    time.sleep(2)
+    settle(watched)
     assert stays_idle(watched)
 
 
 def test_a_page_that_reconnects_to_a_kernel_does_not(watched: Notebook) -> None:
     kernel = watched.json("api/kernels", "POST", {"name": "python3"})["id"]
     watched.look_at_kernel(kernel)
-    time.sleep(2)
+    settle(watched)
     before = last_activity(watched)
     watched.look_at_kernel(kernel)
     time.sleep(1)
@@ -81,7 +98,7 @@ def test_running_a_cell_does(watched: Notebook) -> None:
 def test_a_busy_kernel_does_all_the_while(watched: Notebook) -> None:
     import threading
 
-    cell = threading.Thread(target=watched.execute, args=("python3", "import time; time.sleep(9)"))
+    cell = threading.Thread(target=watched.execute, args=("python3", "import time; time.sleep(7)"))
     cell.start()
     time.sleep(2)
     assert is_alive(watched)
@@ -107,23 +124,26 @@ def test_a_job_in_a_detached_tmux_does(watched: Notebook) -> None:
     watched.run("tmux kill-server")
 
 
-@pytest.mark.parametrize(
-    ("command", "pattern"),
-    [
-        ("bash -l", "bash -l"),
-        ("python -q", "python -q"),
-        ("R --no-save -q", "exec/R"),
-        ("vi /tmp/x", "vi /tmp/x"),
-        ("top", "^top"),
-    ],
-)
-def test_a_prompt_an_editor_or_a_monitor_does_not(
-    watched: Notebook, command: str, pattern: str
-) -> None:
-    in_terminal(watched, command)
-    time.sleep(4)
-    assert stays_idle(watched)
-    ended(watched, pattern)
+# What is opened in terminals and waits, and how it is ended again.
+WAITING = {
+    "bash -l": "bash -l",
+    "python -q": "python -q",
+    "R --no-save -q": "exec/R",
+    "vi /tmp/x": "vi /tmp/x",
+    "top": "^top",
+}
+
+
+def test_prompts_editors_and_monitors_do_not(watched: Notebook) -> None:
+    """All at once, since it takes a while to see that nothing happens."""
+    for command in WAITING:
+        in_terminal(watched, command)
+    settle(watched)
+    assert stays_idle(watched), f"one of {list(WAITING)} counts"
+    for pattern in WAITING.values():
+        watched.run(f"pgrep -f '{pattern}'")
+        watched.run(f"pkill -f '{pattern}' || true", check=False)
+    settle(watched)
 
 
 def test_typing_does(watched: Notebook) -> None:
@@ -132,6 +152,5 @@ def test_typing_does(watched: Notebook) -> None:
     time.sleep(9)
     before = last_activity(watched)
     watched.run("tmux send-keys -t typed l s Enter")
-    time.sleep(2)
-    assert last_activity(watched) > before
+    assert goes_on(watched, before, 2)
     watched.run("tmux kill-server")

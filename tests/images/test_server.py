@@ -29,7 +29,8 @@ def test_a_kernel_sees_the_servers_environment_and_never_the_code(server: Notebo
     assert environment["JUPYTERHUB_USER"] == "ada"
     assert environment["OMP_NUM_THREADS"].isdecimal()
     assert server.hub
-    assert server.hub.start_requests == [{"code": "code-of-ada", "ssh_host_key": None}]
+    assert [request["code"] for request in server.hub.start_requests] == ["code-of-ada"]
+    assert server.hub.start_requests[0]["ssh_host_key"].startswith("ssh-ed25519 AAAA")
 
 
 @pytest.mark.parametrize(
@@ -166,15 +167,16 @@ BAD_HOMES = {
     "full": ["--tmpfs=/home/workroom:size=8k,uid=59000,gid=59000,mode=0755"],
     "read-only": ["--tmpfs=/home/workroom:ro,mode=0755"],
     "somebody else's": ["--tmpfs=/home/workroom:uid=4242,mode=0755"],
-    "closed": ["--tmpfs=/home/workroom:uid=4242,mode=0700"],
+    "closed": ["--volume={closed_home}:/home/workroom"],
 }
 
 
 @pytest.mark.parametrize("kind", BAD_HOMES)
 def test_a_bad_home_does_not_keep_the_server_from_starting(
-    image: str, hub: HubDouble, kind: str
+    image: str, hub: HubDouble, closed_home: str, kind: str
 ) -> None:
-    with Notebook(image, hub=hub, options=BAD_HOMES[kind]) as server:
+    options = [option.format(closed_home=closed_home) for option in BAD_HOMES[kind]]
+    with Notebook(image, hub=hub, options=options) as server:
         server.wait_until_up()
         assert "your home /home/workroom cannot be written" in server.logs()
         assert "42" in server.execute("python3", "6 * 7")
@@ -188,8 +190,8 @@ def test_an_empty_volume_becomes_a_home(image: str, hub: HubDouble) -> None:
     with Notebook(image, hub=hub, options=[option]) as server:
         server.wait_until_up()
         names = set(server.run("ls -A /home/workroom").split())
-        assert {".bashrc", ".profile"} <= names
-        assert not names - {".bashrc", ".profile", ".bash_logout"}, "no clutter"
+        assert {".bashrc", ".profile", ".workroom"} <= names
+        assert not names - {".bashrc", ".profile", ".bash_logout", ".workroom"}, "no clutter"
 
 
 def test_stopping_is_quick_and_ends_the_kernels(image: str, hub: HubDouble) -> None:

@@ -132,6 +132,7 @@ async def test_a_code_is_good_once_and_from_its_own_address(installation: Opens)
         environment = await START_CODES.redeem(code, address, "ssh-ed25519 AAAA")
         assert environment["JUPYTERHUB_API_TOKEN"] == TOKEN
         assert environment["WORKROOM_PROFILE"] == "small"
+        assert environment["WORKROOM_SSH_ADDRESS"] == beginning.spawner.ssh_address
         with pytest.raises(Refused, match="used"):
             await START_CODES.redeem(code, address)
         assert beginning.spawner.ssh_host_key in (None, "ssh-ed25519 AAAA")

@@ -188,10 +188,12 @@ async def test_cancelled_while_runtask_is_throttled(a_world: Opens, there: float
         world.fake.suffer(RunTaskThrottledFor(120))
         beginning = world.begin()
         await asyncio.sleep(20)
+        effort = beginning.spawner._launching[0]._effort
+        await until(lambda: not effort.calling)
         asked = len(tokens(world))
         world.wire.there = there
         if there:
-            await until(lambda: beginning.spawner._launching[0]._effort.calling)
+            await until(lambda: effort.calling)
         await beginning.cancel()
         await asyncio.sleep(300)
         assert len(tokens(world)) == asked + (1 if there else 0)

@@ -13,9 +13,10 @@ FILES = [path for path in ROOT.glob("tests/*/test_*.py") if path != Path(__file_
 TESTS = {
     name
     for path in FILES
-    for name in re.findall(r"^(?:async )?def (test_\w+)", path.read_text(), re.M)
+    for name in re.findall(r"^ *(?:async )?def (test_\w+)", path.read_text(), re.M)
 }
-CODE = re.sub(r"\"\s*\n\s*f?\"", "", "\n".join(p.read_text() for p in ROOT.glob("spawner/*/*.py")))
+SOURCES = [*ROOT.glob("spawner/*/*.py"), *ROOT.glob("images/data-api/python/*/*.py")]
+CODE = re.sub(r"\"\s*\n\s*f?\"", "", "\n".join(path.read_text() for path in SOURCES))
 
 
 @pytest.mark.parametrize("name", sorted(set(re.findall(r"`(test_\w+)`", PAGE))))

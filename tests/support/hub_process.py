@@ -41,14 +41,25 @@ def wait_for(url: str, process: subprocess.Popen[bytes], seconds: float = 30) ->
 
 
 class Answering:
-    """Stands for a user's server: says 200 to everything."""
+    """Stands for a user's server: says 200 to everything.
+
+    Attributes:
+        now: What it answers to the question for its figures (`/api/workroom/now`); None: nothing.
+    """
 
     def __init__(self) -> None:
+        self.now: dict[str, Any] | None = None
+        answering = self
+
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
+                asked = self.path.endswith("/api/workroom/now") and answering.now is not None
+                body = json.dumps(answering.now).encode() if asked else b""
                 self.send_response(200)
                 self.send_header("X-JupyterHub-Version", "6")
+                self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
+                self.wfile.write(body)
 
             def log_message(self, *args: Any) -> None:
                 pass

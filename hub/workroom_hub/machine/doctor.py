@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any
 
 from workroom_hub import config_file
 from workroom_hub.errors import WorkroomError
-from workroom_hub.machine import doctor_running as running
 from workroom_hub.machine import (
+    data,
     emulator,
     engine,
     firewall,
@@ -29,6 +29,7 @@ from workroom_hub.machine import (
     probe,
     processes,
 )
+from workroom_hub.machine import doctor_running as running
 from workroom_hub.machine.check import Check
 from workroom_hub.machine.console import Reporter, human_bytes
 from workroom_hub.machine.stack import Stack
@@ -82,6 +83,14 @@ def run(seen: Callable[[Check], None] | None = None) -> list[Check]:
         add(_oidc(stack.settings.auth.oidc))
     add(running.proxy_check(stack))
     add(running.hub_check(stack))
+    add(running.ssh_check(stack))
+    if stack.settings.ssh.enabled:
+        add(running.ssh_keys_check(stack))
+    if data.is_here(stack):
+        add(running.object_store_check(stack))
+        add(running.metastore_check(stack, client))
+    elif stack.settings.data.enabled:
+        add(running.data_elsewhere_check(stack))
     if stack.emulated:
         there = emulator.answers(stack)
         add(running.emulator_check(stack, client, answers=there))
@@ -290,20 +299,23 @@ def _reach(stack: Stack, seen: probe.Seen) -> Check:
             f"a container reaches ports it must not: {', '.join(seen.reached)}",
             "Run `workroom up` as root, or the command it prints: it sets the firewall rules.",
         )
-    if not seen.hub and processes.find(stack.home, hub.ROLE):
+    runs = bool(processes.find(stack.home, hub.ROLE))
+    silent = [port for port in probe.opened(stack) if port not in seen.answer]
+    if silent and runs:
+        listed = ", ".join(map(str, silent))
         return Check(
             name,
             "failed",
-            f"a container cannot reach the hub's port {stack.settings.local.hub_port}",
-            "Another firewall (ufw, firewalld) may block it: allow that port on "
-            f"{network.bridge_name(stack.settings.instance)}.",
+            f"a container cannot reach the hub's or the data servers' port: {listed}",
+            "If the lines above say that they run, another firewall (ufw, firewalld) may block it: "
+            f"allow it on {network.bridge_name(stack.settings.instance)}.",
         )
-    hub_port = stack.settings.local.hub_port
+    listed = ", ".join(map(str, seen.answer))
     return Check(
         name,
         "ok",
-        f"port {hub_port} (the hub) answers; {seen.tried} others were tried and do not"
-        if seen.hub
+        f"{listed} (hub and data) answer; {seen.tried} other ports were tried and do not"
+        if runs
         else f"{seen.tried} ports were tried and do not answer (the hub does not run)",
     )
 

@@ -6,8 +6,18 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from workroom_hub import config_file
-from workroom_hub.errors import CloudError, PortTaken, WorkroomError
-from workroom_hub.machine import cluster, emulator, hub, ports, processes, proxy
+from workroom_hub.errors import CloudError, DataServerError, PortTaken, WorkroomError
+from workroom_hub.machine import (
+    cluster,
+    data_metastore,
+    data_s3,
+    emulator,
+    hub,
+    ports,
+    processes,
+    proxy,
+    ssh,
+)
 from workroom_hub.machine.check import Check
 from workroom_hub.machine.hub import HubApi
 from workroom_hub.machine.stack import Stack
@@ -63,6 +73,78 @@ def hub_check(stack: Stack) -> Check:
     except WorkroomError:
         return _process(stack, "hub", hub.ROLE, False, [])
     return _process(stack, "hub", hub.ROLE, api.version() is not None, [])
+
+
+def ssh_check(stack: Stack) -> Check:
+    """Check the SSH gateway's process and port."""
+    wanted, name = stack.settings.ssh, "SSH gateway"
+    if not wanted.enabled:
+        return Check(name, "note", "off, as ssh.enabled says")
+    there = [(wanted.host, wanted.port, "WORKROOM_SSH_PORT=2223 make up")]
+    return _process(stack, name, ssh.ROLE, ssh.answers(stack), there)
+
+
+def ssh_keys_check(stack: Stack) -> Check:
+    """Check that the gateway's private keys can be read, and by nobody else."""
+    import asyncssh
+
+    name, files = "keys of the SSH gateway", ssh.key_files(stack)
+    if not files:
+        return Check(name, "note", "not made yet", "workroom up")
+    shown = []
+    for path in files:
+        try:
+            mode = path.stat().st_mode & 0o777
+            key = asyncssh.read_private_key(path)
+        except OSError as error:
+            fix = "Correct it in workroom.yaml, or put the file back."
+            return Check(name, "failed", f"{path}: {error.strerror}", fix)
+        except (asyncssh.KeyImportError, asyncssh.KeyEncryptionError, ValueError):
+            fix = "Put it back from a backup. What making a new one means: docs/operations.md"
+            return Check(name, "failed", f"{path} is not an unencrypted private key", fix)
+        if mode & 0o077:
+            found = f"{path} can be read by others (mode {mode:o})"
+            return Check(name, "failed", found, f"chmod 600 {path}")
+        shown.append(f"{path.name} {key.get_fingerprint()}")
+    return Check(name, "ok", ", ".join(shown))
+
+
+def object_store_check(stack: Stack) -> Check:
+    """Check the S3 server: the users' identity writes an object, or finds it, and reads it."""
+    name, gateway, port = "object store", stack.gateway(), stack.settings.data.s3_port
+    there = [(gateway or "127.0.0.1", port, "WORKROOM_S3_PORT=8433 make up")]
+    answers = bool(gateway) and data_s3.answers(stack, gateway)
+    check = _process(stack, name, data_s3.ROLE, answers, there)
+    if check.state != "ok":
+        return check
+    try:
+        data_s3.probe(stack, gateway)
+    except DataServerError as error:
+        return Check(name, "failed", error.message, error.fix)
+    return Check(name, "ok", f"{check.message}; an object was written and read as people do it")
+
+
+def metastore_check(stack: Stack, client: DockerClient | None) -> Check:
+    """Check that the Hive Metastore answers at the address that people's servers are told."""
+    name, gateway = "Hive metastore", stack.gateway()
+    there = data_metastore.find(client, stack.settings.instance) if client else None
+    if there is None:
+        return Check(name, "note", "not started", "workroom up")
+    fix = "workroom up, then workroom logs metastore"
+    if there.status != "running":
+        return Check(name, "failed", f"its container {there.name} is {there.status}", fix)
+    if not data_metastore.answers(stack, gateway):
+        return Check(name, "failed", f"its container {there.name} runs and does not answer", fix)
+    return Check(name, "ok", f"{gateway}:{stack.settings.data.metastore_port} answers")
+
+
+def data_elsewhere_check(stack: Stack) -> Check:
+    """Check that servers on a cluster are told where data is."""
+    data = stack.settings.data
+    if data.warehouse:
+        return Check("data", "ok", f"{data.warehouse}, {data.metastore}")
+    fix = "Set data.warehouse and data.metastore in workroom.yaml, or data: {enabled: false}."
+    return Check("data", "note", "servers are told of no tables", fix)
 
 
 def emulator_check(stack: Stack, client: DockerClient | None, *, answers: bool) -> Check:

@@ -12,6 +12,9 @@ from urllib.parse import quote
 
 from workroom_hub.errors import EngineError, HubError
 from workroom_hub.machine import (
+    data,
+    data_metastore,
+    data_s3,
     database,
     emulator,
     engine,
@@ -22,11 +25,13 @@ from workroom_hub.machine import (
     processes,
     proxy,
     scratch,
+    ssh,
 )
-from workroom_hub.machine.console import counted
+from workroom_hub.machine.console import counted, human_bytes
 from workroom_hub.machine.hub import HubApi
 from workroom_hub.machine.network import INSTALLATION, LABEL, PROBE
 from workroom_hub.machine.scratch import BUILD_LABEL
+from workroom_hub.machine.stack import PORTS_FILE
 from workroom_hub.runtime import EMULATOR_CHOSEN, read_installation
 
 if TYPE_CHECKING:
@@ -40,11 +45,14 @@ _STATE = (
     "*.log",
     "*.log.1",
     "*.pid",
+    f"{ssh.ROLE}-[0-9]*.json",
     "runtime.json",
+    PORTS_FILE,
     "initial-password",
     "secrets",
     "proxy",
     "emulator",
+    data_s3.FOLDER,
     "homes",
     EMULATOR_CHOSEN,
     firewall.RULES_FILE,
@@ -58,10 +66,10 @@ _STATE = (
 
 
 def down(stack: Stack, *, purge: bool = False) -> None:
-    """Stop servers, hub, proxy; remove the network and its firewall rules.
+    """Stop ssh gateway, servers, hub, proxy; remove the network and its firewall rules.
 
-    Homes stay unless `purge`. The engine is stopped only if `up` had started it and nobody
-    else's containers run in it.
+    Homes and tables stay unless `purge`. The engine is stopped only if `up` had started it and
+    nobody else's containers run in it.
 
     Raises:
         WorkroomError: Something could not be stopped; what could be is.
@@ -75,27 +83,37 @@ def down(stack: Stack, *, purge: bool = False) -> None:
             _remove_state(stack)
     if purge:
         _remove_folder(stack)
-    stack.report.line("Workroom is down." + ("" if purge else " Homes and accounts are kept."))
+    stack.report.line(
+        "Workroom is down." + ("" if purge else " Homes, tables and accounts are kept.")
+    )
 
 
 def _stop_everything(stack: Stack, *, purge: bool) -> None:
     report = stack.report
+    # The first to go: somebody who connects now would have a server started.
+    with report.step("SSH gateway") as step:
+        step.result = ssh.end_all(stack.home) or "not running"
     with report.step("Users' servers") as step:
         stopped = stop_servers(stack)
         step.result = f"{stopped} stopped" if stopped else "none that the hub knows of"
-    with report.step("Hub") as step:
-        step.result = "stopped" if processes.stop(stack.home, hub.ROLE, grace=20) else "not running"
-        for stray in processes.strays(stack.home):
-            processes.end(stray)
-    _settle_database(stack)
-    with report.step("Web proxy") as step:
-        step.result = "stopped" if processes.stop(stack.home, proxy.ROLE) else "not running"
-    if stack.emulated:
-        with report.step("AWS emulator") as step:
-            # It removes its tasks' containers as it ends.
-            ended = processes.stop(stack.home, emulator.ROLE, grace=30)
-            step.result = "stopped" if ended else "not running"
-    elif stack.settings.spawner == "ecs":
+    with data.stopping(stack, purge=purge) as data_servers:
+        with report.step("Hub") as step:
+            hub_ended = processes.stop(stack.home, hub.ROLE, grace=20)
+            step.result = "stopped" if hub_ended else "not running"
+            for stray in processes.strays(stack.home):
+                processes.end(stray)
+        _settle_database(stack)
+        with report.step("Web proxy") as step:
+            step.result = "stopped" if processes.stop(stack.home, proxy.ROLE) else "not running"
+        stack.forget_ports()
+        if stack.emulated:
+            with report.step("AWS emulator") as step:
+                # It removes its tasks' containers as it ends.
+                ended = processes.stop(stack.home, emulator.ROLE, grace=30)
+                step.result = "stopped" if ended else "not running"
+        with report.step("Object store and metastore") as step:
+            step.result = data_servers.result() or "not running"
+    if stack.settings.spawner == "ecs" and not stack.emulated:
         if purge:
             _tell_of_homes(stack, 0)
         return
@@ -112,7 +130,7 @@ def _stop_everything(stack: Stack, *, purge: bool) -> None:
     (stack.home / EMULATOR_CHOSEN).unlink(missing_ok=True)
     if purge:
         ours, kept = homes(client, stack)
-        for volume in ours:
+        for volume in ours + data_metastore.volumes(client, stack):
             volume.remove(force=True)
         _tell_of_homes(stack, len(ours))
         if kept:
@@ -188,12 +206,14 @@ def _clear(client: DockerClient, stack: Stack) -> list[str]:
             container
             for label in (LABEL, PROBE)
             for container in client.containers.list(
-                all=True, filters={"label": f"{label}={instance}"}
+                all=True, filters={"label": f"{label}={instance}"}, ignore_removed=True
             )
         ]
         left += [
             container
-            for container in client.containers.list(all=True, filters={"label": BUILD_LABEL})
+            for container in client.containers.list(
+                all=True, filters={"label": BUILD_LABEL}, ignore_removed=True
+            )
             # Users' containers have the label from their image, and empty.
             if container.labels[BUILD_LABEL] and scratch.is_left_over(container.labels[BUILD_LABEL])
         ]
@@ -256,10 +276,14 @@ def purge_question(stack: Stack) -> str:
         count = len(homes(client, stack)[0]) + len(folders.homes)
         client.close()
     except EngineError:
-        what = "every account"
+        what = ["every account"]
     else:
-        what = f"{count} home{'' if count == 1 else 's'} and every account"
-    return f"This removes {what} of '{stack.settings.instance}' for ever. Go on?"
+        what = [f"{count} home{'' if count == 1 else 's'}", "every account"]
+    tables = data_s3.size(stack.home)
+    if tables:
+        what.insert(0, f"every table ({human_bytes(tables)})")
+    listed = " and ".join([", ".join(what[:-1]), what[-1]] if len(what) > 1 else what)
+    return f"This removes {listed} of '{stack.settings.instance}' for ever. Go on?"
 
 
 def _remove_state(stack: Stack) -> None:

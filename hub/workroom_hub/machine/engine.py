@@ -126,7 +126,7 @@ def stop_ours(home: Path) -> str | None:
     if ours is None:
         return None
     try:
-        others = len(connect().containers.list())
+        others = len(connect().containers.list(ignore_removed=True))
     except EngineError:
         others = 0
     if others:

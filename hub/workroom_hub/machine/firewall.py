@@ -1,8 +1,8 @@
-"""What users' containers may reach of this machine: the hub's API, and nothing else.
+"""What users' containers may reach of this machine: the hub's API and the data servers.
 
 A bridge network lets a container connect to every port of every address of its host. One chain
-of our own in `INPUT`, for packets that come in on the users' bridge, lets replies and the hub's
-port through and refuses the rest; one rule in `DOCKER-USER` drops the cloud's metadata service
+of our own in `INPUT`, for packets that come in on the users' bridge, lets replies and these
+ports through and refuses the rest; one rule in `DOCKER-USER` drops the cloud's metadata service
 (169.254.0.0/16). The network has no IPv6, and what might come in over link-local addresses is
 refused as well. `rules` is pure; the rest applies it in one `iptables-restore` each.
 """
@@ -37,11 +37,13 @@ class Rules:
         chain: Name of our chain.
         bridge: Interface of the users' network.
         ipv4: Our chain's rules, as arguments of `iptables -A CHAIN`.
+        ports: Ports of the gateway address that they open.
     """
 
     chain: str
     bridge: str
     ipv4: tuple[str, ...]
+    ports: tuple[int, ...] = ()
 
 
 def chain_name(instance: str) -> str:
@@ -51,18 +53,18 @@ def chain_name(instance: str) -> str:
     return f"WORKROOM-{instance[:10]}-{hashlib.sha256(instance.encode()).hexdigest()[:8]}"
 
 
-def rules(instance: str, network: UsersNetwork, hub_port: int, dns: tuple[str, ...] = ()) -> Rules:
+def rules(instance: str, network: UsersNetwork, *opened: int, dns: tuple[str, ...] = ()) -> Rules:
     """Return the rules for an instance.
 
     Args:
         instance: Name of the instance.
         network: The users' network.
-        hub_port: Port of the hub's API at the gateway address.
+        opened: Ports at the gateway address: the hub's API, the data servers.
         dns: Name servers that are addresses of this very machine.
     """
     allowed = [
         "-m conntrack --ctstate ESTABLISHED,RELATED -j ACCEPT",
-        f"-d {network.gateway}/32 -p tcp -m tcp --dport {hub_port} -j ACCEPT",
+        *(f"-d {network.gateway}/32 -p tcp -m tcp --dport {port} -j ACCEPT" for port in opened),
     ]
     for server in dns:
         allowed += [
@@ -70,7 +72,7 @@ def rules(instance: str, network: UsersNetwork, hub_port: int, dns: tuple[str, .
             f"-d {server}/32 -p tcp -m tcp --dport 53 -j ACCEPT",
         ]
     allowed.append("-j REJECT --reject-with icmp-port-unreachable")
-    return Rules(chain_name(instance), network.bridge, tuple(allowed))
+    return Rules(chain_name(instance), network.bridge, tuple(allowed), opened)
 
 
 def apply(wanted: Rules) -> None:

@@ -42,6 +42,7 @@ SYSTEM_BUNDLES = (
 PROXY_VARIABLES = ("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
 MIRROR_VARIABLES = ("RSTUDIO_MIRROR", "PIP_INDEX_URL")
 NOT_BUILT_FROM = ("__pycache__", "*.pyc", "README*", ".*")
+DATA_API = (Path("data-api/python"), Path("data-api/examples"))
 LAST_LINES = 25
 
 
@@ -181,13 +182,26 @@ def content_hash(source: Path, base: str, rstudio: str, bundle: bytes) -> str:
     mirrors = [f"{name}={os.environ.get(name, '')}" for name in MIRROR_VARIABLES]
     for part in (base, rstudio, *mirrors, hashlib.sha256(bundle).hexdigest()):
         digest.update(part.encode() + b"\0")
-    for file in _files(source):
-        digest.update(str(file.relative_to(source)).encode() + b"\0")
+    for path, file in _inputs(source):
+        digest.update(str(path).encode() + b"\0")
         if file.suffix == ".deb":  # large, and its checksum is verified by the build
             digest.update(str(file.stat().st_size).encode())
         else:
             digest.update(hashlib.sha256(file.read_bytes()).digest())
     return digest.hexdigest()
+
+
+def _inputs(source: Path) -> list[tuple[Path, Path]]:
+    """Return what goes into the build: paths within its context, and the files.
+
+    The data API is a distribution of its own beside the image's folder.
+    """
+    found = [(file.relative_to(source), file) for file in _files(source)]
+    for name in DATA_API:
+        folder = source.parent / name
+        files = _files(folder) if folder.is_dir() else []
+        found += [(name / file.relative_to(folder), file) for file in files]
+    return found
 
 
 def _files(source: Path) -> list[Path]:
@@ -213,8 +227,8 @@ def _context(source: Path, bundle: bytes) -> Iterator[Path]:
     with scratch.folder("build") as folder:
         context = folder / "context"
         context.mkdir()
-        for file in _files(source):
-            target = context / file.relative_to(source)
+        for path, file in _inputs(source):
+            target = context / path
             target.parent.mkdir(parents=True, exist_ok=True)
             if file.suffix == ".deb":
                 _link_or_copy(file, target)
@@ -269,8 +283,10 @@ def _on_this_machine(url: str) -> bool:
 STEPS = {
     "build/system.sh": "installing compilers, Java and R",
     "build/python.sh": "installing Python packages and Spark",
+    "build/s3a.sh": "adding Spark's S3 file system and the metastore",
     "build/rstudio.sh": "adding RStudio, if its package can be had",
     "build/finish.sh": "finishing",
+    "build/data_api.sh": "adding the data API",
 }
 
 

@@ -7,7 +7,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from workroom_hub.errors import WorkroomError
-from workroom_hub.machine import emulator, engine
+from workroom_hub.machine import data_metastore, emulator, engine
 from workroom_hub.machine.hub import HubApi
 from workroom_hub.machine.network import LABEL
 
@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
     from workroom_hub.machine.stack import Stack
 
-FILES = ("hub", "proxy", "emulator", "build", "dockerd", "workroom")
+FILES = ("hub", "proxy", "ssh", "s3", "emulator", "build", "dockerd", "workroom")
+METASTORE = "metastore"
 
 
 def show(stack: Stack, what: str, *, lines: int, follow: bool) -> None:
@@ -24,7 +25,7 @@ def show(stack: Stack, what: str, *, lines: int, follow: bool) -> None:
 
     Args:
         stack: The stack.
-        what: One of `FILES`, a user's name, or USER/SERVER.
+        what: One of `FILES`, `METASTORE`, a user's name, or USER/SERVER.
         lines: How many lines to begin with.
         follow: Go on until interrupted.
 
@@ -38,13 +39,20 @@ def show(stack: Stack, what: str, *, lines: int, follow: bool) -> None:
         os.execvp("tail", ["tail", "-n", str(lines), *more, str(log)])  # noqa: S606
     if what in FILES:
         raise WorkroomError(f"There is no {log.name} in {stack.home} yet.", "Start it: workroom up")
-    container = _container(stack, what)
+    container = _metastore(stack) if what == METASTORE else _container(stack, what)
     if not follow:
         sys.stdout.buffer.write(container.logs(tail=lines))
         return
     for part in container.logs(stream=True, follow=True, tail=lines):
         sys.stdout.buffer.write(part)
         sys.stdout.flush()
+
+
+def _metastore(stack: Stack) -> Container:
+    found = data_metastore.find(engine.connect(), stack.settings.instance)
+    if found is None:
+        raise WorkroomError("The Hive Metastore does not run.", "Start it: workroom up")
+    return found
 
 
 def _container(stack: Stack, what: str) -> Container:
@@ -58,10 +66,12 @@ def _container(stack: Stack, what: str) -> Container:
     ]
     if stack.spawner == "ecs":
         labels = [f"{emulator.TASK}={_task(stack, user, server)}"]
-    found = engine.connect().containers.list(all=True, filters={"label": labels})
+    found = engine.connect().containers.list(
+        all=True, filters={"label": labels}, ignore_removed=True
+    )
     if not found:
         raise WorkroomError(
-            f"'{what}' has no server that runs, and is none of: {', '.join(FILES)}.",
+            f"'{what}' has no server that runs, and is none of: {', '.join((*FILES, METASTORE))}.",
             "See what runs: workroom status",
         )
     return found[0]

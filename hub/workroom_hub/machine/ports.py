@@ -92,6 +92,12 @@ def listens(process: Process, host: str, port: int) -> bool:
     )
 
 
+def of(process: Process) -> set[int]:
+    """Return the TCP ports that a process itself listens on."""
+    open_files = _open_files(Path(f"/proc/{process.pid}")) if process.alive else set()
+    return {port for _, port, inode in _listeners() if f"socket:[{inode}]" in open_files}
+
+
 def _open_files(process: Path) -> set[str]:
     found = set()
     with suppress(OSError):

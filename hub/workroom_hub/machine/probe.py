@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from workroom_hub.errors import MachineError
-from workroom_hub.machine import ports
+from workroom_hub.machine import data, ports
 from workroom_hub.machine.network import PROBE, UsersNetwork
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ _SCRIPT = r"""
 import json, os, socket, ssl, sys
 from urllib.parse import urlsplit
 
-gateway, hub_port, tried = sys.argv[1], int(sys.argv[2]), json.loads(sys.argv[3])
+gateway, needed, tried = sys.argv[1], json.loads(sys.argv[2]), json.loads(sys.argv[3])
 
 def opens(host, port):
     try:
@@ -41,7 +41,8 @@ def package_index():
     from pip._internal.models.index import PyPI
     return dict(found.items()).get("global.index-url", PyPI.simple_url)
 
-out = {"hub": opens(gateway, hub_port), "reached": [t for t in tried if opens(*t)]}
+out = {"answer": [p for p in needed if opens(gateway, p)],
+       "reached": [t for t in tried if opens(*t)]}
 try:
     host = urlsplit(package_index()).hostname
 except Exception:
@@ -70,15 +71,15 @@ class Seen:
     """What a container sees.
 
     Attributes:
-        hub: The hub's port accepts connections.
+        answer: Ports of the hub and the data servers that accept connections.
         reached: "ADDRESS:PORT" of this machine that answered and must not.
-        tried: How many addresses and ports of this machine were tried, the hub's left out.
+        tried: How many other addresses and ports of this machine were tried.
         host: Host name of the package index the image is set to.
         dns: That name has an address.
         tls_error: Why a TLS connection to it failed, or "".
     """
 
-    hub: bool
+    answer: tuple[int, ...]
     reached: tuple[str, ...]
     tried: int
     host: str
@@ -100,10 +101,11 @@ def look(client: DockerClient, stack: Stack, users: UsersNetwork, image: str) ->
     with socket.create_server(("0.0.0.0", 0)) as bait:  # noqa: S104  (open for a second, on purpose)
         port = bait.getsockname()[1]
         tried = [(address, port) for address in addresses(users.gateway)]
-        used = set(ports.open_to_others()) - {stack.settings.local.hub_port}
+        needed = opened(stack)
+        used = set(ports.open_to_others()) - set(needed)
         tried += [(users.gateway, port) for port in sorted(used)[:20]]
         each_once = list(dict.fromkeys(tried))
-        words = [users.gateway, str(stack.settings.local.hub_port), json.dumps(each_once)]
+        words = [users.gateway, json.dumps(needed), json.dumps(each_once)]
         container = None
         try:
             container = client.containers.create(
@@ -131,6 +133,13 @@ def look(client: DockerClient, stack: Stack, users: UsersNetwork, image: str) ->
     return _parsed(output, len(each_once))
 
 
+def opened(stack: Stack) -> list[int]:
+    """Return the ports at the gateway address that users' containers may reach."""
+    settings = stack.settings
+    own = [settings.data.s3_port, settings.data.metastore_port] if data.is_here(stack) else []
+    return [settings.local.hub_port, *own]
+
+
 def addresses(gateway: str) -> list[str]:
     """Return IPv4 addresses of this machine that a container might try."""
     found = [gateway]
@@ -147,7 +156,12 @@ def _parsed(output: str, tried: int) -> Seen:
             found = json.loads(line.removeprefix("WORKROOM "))
             reached = tuple(f"{host}:{port}" for host, port in found["reached"])
             return Seen(
-                found["hub"], reached, tried, found["host"], found["dns"], found["tls_error"]
+                tuple(found["answer"]),
+                reached,
+                tried,
+                found["host"],
+                found["dns"],
+                found["tls_error"],
             )
     raise MachineError(
         "A container on the users' network ended without an answer.",

@@ -5,6 +5,9 @@ pid file holds the process id, the kernel's start time of that process (so that 
 never taken for ours) and a fingerprint of what it was started with. A process whose pid file
 was never written, because `up` was killed in that instant, is found by the marker in its
 environment.
+
+A process may be set aside: it ends by itself when its work is done, and another has its role by
+then. It has a record of its own, `ROLE-PID.pid`, and is neither found nor stopped as `ROLE`.
 """
 
 from __future__ import annotations
@@ -58,7 +61,19 @@ def start_ticks(pid: int) -> int | None:
     except OSError:
         return None
     fields = stat.rpartition(")")[2].split()
-    return None if fields[0] in "ZX" else int(fields[19])
+    # Its first thread may have ended while others end yet: they hold its ports.
+    ended = fields[0] in "ZX" and int(fields[17]) <= 1
+    return None if ended else int(fields[19])
+
+
+def memory(pid: int) -> int | None:
+    """Return the bytes of memory of a process, mapped files left out; None if it is gone."""
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except OSError:
+        return None
+    sizes = {line.split(":")[0]: line.split()[1] for line in lines if line.endswith(" kB")}
+    return (int(sizes.get("VmRSS", 0)) - int(sizes.get("RssFile", 0))) * 1024
 
 
 def session_of(pid: int) -> int | None:
@@ -76,7 +91,16 @@ def marker(home: Path, role: str) -> str:
 
 def find(home: Path, role: str) -> Process | None:
     """Return the running process `role` ("hub", "proxy") of this state folder, if any."""
-    return _recorded(home / f"{role}.pid") or next(_marked(marker(home, role)), None)
+    return next(iter(_current(home, role)), None)
+
+
+def _current(home: Path, role: str) -> list[Process]:
+    """Return the processes of a role, the one of the pid file first; those set aside are not."""
+    others = {process.pid for process in aside(home, role)}
+    recorded = _recorded(home / f"{role}.pid")
+    found = [recorded] if recorded and recorded.pid not in others else []
+    others |= {process.pid for process in found}
+    return found + [p for p in _marked(marker(home, role)) if p.pid not in others]
 
 
 def start(
@@ -120,28 +144,53 @@ def record(home: Path, role: str, pid: int, fingerprint: str) -> None:
     """Write the pid file of a running process."""
     ticks = start_ticks(pid)
     if ticks is not None:
-        write_private(home / f"{role}.pid", f"{pid}\n{ticks}\n{fingerprint}\n")
+        _write_record(home / f"{role}.pid", Process(pid, ticks, fingerprint))
+
+
+def _write_record(path: Path, process: Process) -> None:
+    write_private(path, f"{process.pid}\n{process.started}\n{process.fingerprint}\n")
 
 
 def stop(home: Path, role: str, *, grace: float = 10.0) -> bool:
     """Stop every process `role` of this state folder: SIGTERM, then SIGKILL after `grace` seconds.
 
+    Those set aside go on.
+
     Returns:
         True if one was running.
     """
-    found = list(_marked(marker(home, role)))
-    recorded = _recorded(home / f"{role}.pid")
-    if recorded and recorded.pid not in {p.pid for p in found}:
-        found.append(recorded)
+    found = _current(home, role)
     for process in found:
         end(process, grace=grace)
     (home / f"{role}.pid").unlink(missing_ok=True)
     return bool(found)
 
 
-def end(process: Process, *, grace: float = 10.0) -> None:
-    """End one process: SIGTERM, and SIGKILL if it still runs after `grace` seconds."""
-    for number, patience in ((signal.SIGTERM, grace), (signal.SIGKILL, 5.0)):
+def set_aside(home: Path, role: str, process: Process) -> None:
+    """Record that a process ends by itself, so that another can have its role."""
+    # First the new record: interrupted in between, it counts.
+    _write_record(home / f"{role}-{process.pid}.pid", process)
+    recorded = _recorded(home / f"{role}.pid")
+    if recorded is None or recorded.pid == process.pid:
+        (home / f"{role}.pid").unlink(missing_ok=True)
+
+
+def aside(home: Path, role: str) -> list[Process]:
+    """Return the processes that were set aside and still run, the oldest first."""
+    found = [_recorded(path) for path in home.glob(f"{role}-*.pid")]
+    return sorted(filter(None, found), key=lambda process: process.started)
+
+
+def forget_ended(home: Path, role: str) -> None:
+    """Remove the records of processes that were set aside and have ended."""
+    for path in home.glob(f"{role}-*.pid"):
+        if _recorded(path) is None:
+            path.unlink(missing_ok=True)
+
+
+def end(process: Process, *, grace: float = 10.0, first: int = signal.SIGTERM) -> None:
+    """End one process: `first`, and SIGKILL if it still runs after `grace` seconds."""
+    for number, patience in ((first, grace), (signal.SIGKILL, 5.0)):
         if not process.alive:
             return
         with suppress(ProcessLookupError):

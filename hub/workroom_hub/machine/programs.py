@@ -8,10 +8,15 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from workroom_hub.errors import EmulatorError, ProxyError
+from workroom_hub.errors import DataServerError, EmulatorError, ProxyError, SshError
 from workroom_hub.machine import processes
 
-_NAMES = {"emulator": ("AWS emulator", EmulatorError), "proxy": ("web proxy", ProxyError)}
+_NAMES = {
+    "emulator": ("AWS emulator", EmulatorError),
+    "proxy": ("web proxy", ProxyError),
+    "s3": ("object store", DataServerError),
+    "ssh": ("SSH gateway", SshError),
+}
 """What people call the program of a role, and the error that is about it."""
 _INSTALL_WITHIN = 300  # seconds
 _LINES = 15  # of what an installer said last
@@ -77,7 +82,7 @@ def wait(
         within: Seconds it may take.
 
     Raises:
-        EmulatorError, ProxyError: It ended, or did not answer in time.
+        DataServerError, EmulatorError, ProxyError, SshError: It ended, or did not answer in time.
     """
     deadline = time.monotonic() + within
     while time.monotonic() < deadline:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -22,6 +23,7 @@ from workroom_hub.runtime import (
     read_secret,
     state_folder,
     uses_emulator,
+    write_private,
 )
 from workroom_hub.settings import Settings
 
@@ -31,6 +33,11 @@ EMULATOR_KEYS = {
     "AWS_SECRET_ACCESS_KEY": "emulator",
     "AWS_EC2_METADATA_DISABLED": "true",
 }
+
+
+PORTS_FILE = "ports.json"
+"""File of the state folder with the ports that `up` was given by environment variables."""
+_PORTS = tuple(name for name in config_file.OVERRIDES if name.endswith("_PORT"))
 
 
 @dataclass(frozen=True)
@@ -50,16 +57,23 @@ class Stack:
     report: Reporter
 
     @classmethod
-    def load(cls, config: Path | None = None, *, quiet: bool = False) -> Stack:
+    def load(cls, config: Path | None = None, *, quiet: bool = False, anew: bool = False) -> Stack:
         """Read the settings; nothing is made or started.
+
+        Args:
+            config: The file; None for the usual one.
+            quiet: Say nothing but warnings.
+            anew: Ports of variables that `up` was given earlier do not count.
 
         Raises:
             ConfigError: The settings are not usable.
         """
+        home = state_folder()
+        given = {name: value for name, value in os.environ.items() if value}
         return cls(
-            config_file.load(config),
+            config_file.load(config, given if anew else {**_remembered_ports(home), **given}),
             config_file.config_path(config),
-            state_folder(),
+            home,
             Reporter(quiet=quiet),
         )
 
@@ -97,6 +111,12 @@ class Stack:
         """Where servers run: "local", or "ecs", which the emulator is too."""
         return "ecs" if self.emulated else self.settings.spawner
 
+    def gateway(self) -> str:
+        """Return this machine's address on the users' network, as `up` found it; "" before that."""
+        with suppress(OSError, ValueError, TypeError, KeyError):
+            return Runtime.load(self.home).gateway
+        return ""
+
     def instances(self) -> tuple[str, ...]:
         """Return the instance of the settings, and the one that is up if that is another."""
         names = [self.settings.instance]
@@ -114,6 +134,18 @@ class Stack:
             for name in SECRETS:
                 read_secret(self.home, name)
             read_installation(self.home)
+
+    def remember_ports(self) -> None:
+        """Keep the ports that were given by variables, so that later commands need not be."""
+        ports = {name: os.environ[name] for name in _PORTS if os.environ.get(name)}
+        if ports:
+            write_private(self.home / PORTS_FILE, json.dumps(ports) + "\n")
+        else:
+            self.forget_ports()
+
+    def forget_ports(self) -> None:
+        """What comes next is as the settings say."""
+        (self.home / PORTS_FILE).unlink(missing_ok=True)
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
@@ -158,6 +190,14 @@ class Stack:
                     file.flush()
                     return file
             file.close()
+
+
+def _remembered_ports(home: Path) -> dict[str, str]:
+    try:
+        found = json.loads((home / PORTS_FILE).read_text())
+        return {name: str(found[name]) for name in _PORTS if name in found}
+    except (OSError, ValueError, TypeError):
+        return {}
 
 
 def fingerprint(*parts: str) -> str:

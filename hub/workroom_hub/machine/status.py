@@ -6,15 +6,20 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from workroom_hub.data_environment import s3_url
 from workroom_hub.errors import CloudError, EngineError, HubError
 from workroom_hub.machine import (
     cluster,
+    data,
+    data_metastore,
+    data_s3,
     emulator,
     emulator_install,
     engine,
     hub,
     processes,
     proxy,
+    ssh,
 )
 from workroom_hub.machine.console import counted, human_bytes, human_seconds
 from workroom_hub.machine.hub import HubApi
@@ -50,6 +55,9 @@ def collect(stack: Stack) -> dict[str, Any]:
         "proxy": _process(
             stack, proxy.ROLE, answers=proxy.listens(stack), version=proxy.version(stack.home)
         ),
+        "ssh": collect_ssh(stack),
+        "object_store": _object_store(stack),
+        "metastore": _metastore(client, stack),
         "engine": {
             "state": "running" if client else "stopped",
             "version": client.version()["Version"] if client else None,
@@ -73,6 +81,75 @@ def _process(stack: Stack, role: str, *, answers: bool, version: str | None) -> 
         "pid": found.pid,
         "uptime_seconds": round(found.uptime, 1),
         "version": version,
+    }
+
+
+def _object_store(stack: Stack) -> dict[str, Any]:
+    """Return what there is to say of this machine's S3 server."""
+    gateway = stack.gateway()
+    usable = bool(gateway) and data_s3.answers(stack, gateway)
+    row = _process(stack, data_s3.ROLE, answers=usable, version=data_s3.version())
+    found = processes.find(stack.home, data_s3.ROLE)
+    return {
+        **row,
+        "state": row["state"] if found or data.is_here(stack) else "off",
+        "address": s3_url(stack.settings, gateway) if gateway and found else None,
+        "memory_bytes": processes.memory(found.pid) if found else None,
+        "disk_bytes": data_s3.size(stack.home),
+    }
+
+
+def _metastore(client: DockerClient | None, stack: Stack) -> dict[str, Any]:
+    """Return what there is to say of this machine's Hive Metastore."""
+    there = data_metastore.find(client, stack.settings.instance) if client else None
+    row: dict[str, Any] = {
+        "state": "stopped" if data.is_here(stack) else "off",
+        "address": None,
+        "uptime_seconds": None,
+        "memory_bytes": None,
+    }
+    if client is None or there is None:
+        return row
+    gateway = stack.gateway()
+    answers = bool(gateway) and data_metastore.answers(stack, gateway)
+    if there.status != "running":
+        return {**row, "state": "stopped" if there.status == "exited" else there.status}
+    begun = datetime.fromisoformat(there.attrs["State"]["StartedAt"][:19] + "+00:00")
+    used = client.api.stats(str(there.id), stream=False, one_shot=True)["memory_stats"]
+    return {
+        "state": "running" if answers else "not answering",
+        "address": f"thrift://{gateway}:{stack.settings.data.metastore_port}",
+        "uptime_seconds": round((datetime.now(UTC) - begun).total_seconds(), 1),
+        "memory_bytes": memory_used(used),
+    }
+
+
+def collect_ssh(stack: Stack) -> dict[str, Any]:
+    """Return what there is to say of the SSH gateway."""
+    running, home = ssh.current(stack.home), stack.home
+    facts: dict[str, Any] = {"state": "stopped", "pid": None, "uptime_seconds": None}
+    if running:
+        facts = {
+            "state": "running" if ssh.answers(stack) else "not answering",
+            "pid": running.pid,
+            "uptime_seconds": round(running.uptime, 1),
+        }
+    elif not stack.settings.ssh.enabled:
+        facts["state"] = "off"
+    return {
+        **facts,
+        "version": ssh.version() if running else None,
+        "port": stack.settings.ssh.port if facts["state"] != "off" else None,
+        "connections": ssh.connections(home, running) if running else None,
+        "draining": [
+            {
+                "pid": old.pid,
+                "uptime_seconds": round(old.uptime, 1),
+                "connections": ssh.connections(home, old),
+            }
+            for old in ssh.draining(home)
+        ],
+        "command": ssh.command(stack.settings) if facts["state"] != "off" else None,
     }
 
 
@@ -229,13 +306,18 @@ def show(facts: dict[str, Any]) -> None:
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
     table.add_row("[bold]URL[/]", facts["url"])
-    parts = [("Hub", "hub"), ("Web proxy", "proxy")]
+    if facts["ssh"]["command"]:
+        table.add_row("[bold]SSH[/]", facts["ssh"]["command"])
+    parts = [("Hub", "hub"), ("Web proxy", "proxy"), ("SSH gateway", "ssh")]
     if facts["spawner"] == "local" or facts["emulator"]:
         parts.append(("Docker engine", "engine"))
     if facts["emulator"]:
         parts.append(("AWS emulator", "emulator"))
+    parts += [("Object store", "object_store"), ("Hive metastore", "metastore")]
     for title, name in parts:
         table.add_row(f"[bold]{title}[/]", _line(facts[name]))
+        for old in facts[name].get("draining", ()):
+            table.add_row("", _line({**old, "state": "draining"}))
     if facts["cluster"]:
         table.add_row("[bold]ECS cluster[/]", _cluster_line(facts["cluster"]))
     for image in facts["images"]:
@@ -287,10 +369,18 @@ def _cluster_line(found: dict[str, Any]) -> str:
 
 
 def _line(part: dict[str, Any]) -> str:
-    color = "green" if part["state"] == "running" else "red"
+    color = {"running": "green", "off": "default", "draining": "yellow"}.get(part["state"], "red")
     more = [str(part["version"])] if part.get("version") else []
     if part.get("pid"):
         more.append(f"process {part['pid']}")
     if part.get("uptime_seconds") is not None:
         more.append(f"up for {human_seconds(part['uptime_seconds'])}")
+    if part.get("address"):
+        more.append(part["address"])
+    if part.get("memory_bytes") is not None:
+        more.append(f"{human_bytes(part['memory_bytes'])} of memory")
+    if part.get("disk_bytes"):
+        more.append(f"{human_bytes(part['disk_bytes'])} of tables")
+    if part.get("connections") is not None:
+        more.append(counted(part["connections"], "connection"))
     return f"[{color}]{part['state']}[/]" + (f" · {' · '.join(more)}" if more else "")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 
-from workroom_hub import config_file
+from workroom_hub import config_file, ssh_line
 from workroom_hub.errors import HubRefused, MachineError
 from workroom_hub.initial_password import (
     forget_initial_password,
@@ -15,13 +15,17 @@ from workroom_hub.initial_password import (
 )
 from workroom_hub.machine import (
     cluster,
+    data,
+    data_s3,
     emulator,
     engine,
     firewall,
     hub,
     images,
     network,
+    probe,
     proxy,
+    ssh,
 )
 from workroom_hub.machine.console import counted
 from workroom_hub.machine.down import stop_servers
@@ -55,7 +59,7 @@ def up(stack: Stack, cloud: str | None = None) -> None:
 
 def _bring_up(stack: Stack) -> Runtime:
     report, settings = stack.report, stack.settings
-    proxy.require_ports(stack)
+    _require_ports(stack)
     if stack.emulated:
         emulator.require_port(stack)
     with report.step("Docker engine") as step:
@@ -68,6 +72,8 @@ def _bring_up(stack: Stack) -> Runtime:
     with report.step("Users' network") as step:
         users = network.ensure(client, settings, stack.home)
         step.result = f"{users.name}, gateway {users.gateway}"
+    if data.is_here(stack):
+        data_s3.require_port(stack, users.gateway)
     with report.step("Firewall around the users' network") as step:
         step.result = _firewall(stack, users)
     facts = images.ensure(client, stack)
@@ -79,23 +85,24 @@ def _bring_up(stack: Stack) -> Runtime:
         memory,
         facts,
         read_installation(stack.home),
+        **ssh.keys(stack),
     )
-    if not stack.emulated:
+    with data.starting(stack, client, users) as data_servers:
+        if stack.emulated:
+            with report.step("AWS emulator") as step:
+                anew = emulator.ensure(stack, client, users, step)
+            runtime = replace(runtime, emulator=emulator.facts(stack))
         _start_hub(stack, runtime)
-        return runtime
-    with report.step("AWS emulator") as step:
-        anew = emulator.ensure(stack, client, users, step)
-    runtime = replace(runtime, emulator=emulator.facts(stack))
-    _start_hub(stack, runtime)
-    if anew:
-        _end_lost_servers(stack)
+        if stack.emulated and anew:
+            _end_lost_servers(stack)
+        data.finish(stack, data_servers)
     return runtime
 
 
 def _bring_up_for_aws(stack: Stack) -> Runtime:
     """Bring up what runs on this machine; servers run on a cluster of AWS."""
     report, settings = stack.report, stack.settings
-    proxy.require_ports(stack)
+    _require_ports(stack)
     cpus = os.cpu_count() or 1
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     config_file.check_against_machine(settings, cpus, memory)
@@ -103,9 +110,17 @@ def _bring_up_for_aws(stack: Stack) -> Runtime:
         found = cluster.look(settings.ecs)
         step.result = f"{found.name} in {found.region}, {counted(found.machines, 'machine')}"
     installation = read_installation(stack.home)
-    runtime = Runtime(stack.home, settings.ecs.host, "", cpus, memory, {}, installation)
+    runtime = Runtime(
+        stack.home, settings.ecs.host, "", cpus, memory, {}, installation, **ssh.keys(stack)
+    )
     _start_hub(stack, runtime)
     return runtime
+
+
+def _require_ports(stack: Stack) -> None:
+    """Ask for the ports before anything is made."""
+    proxy.require_ports(stack)
+    ssh.require_port(stack)
 
 
 def _end_lost_servers(stack: Stack) -> None:
@@ -120,10 +135,13 @@ def _end_lost_servers(stack: Stack) -> None:
 
 def _start_hub(stack: Stack, runtime: Runtime) -> None:
     runtime.save()
+    stack.remember_ports()
     with stack.report.step("Web proxy") as step:
         proxy.ensure(stack, runtime.gateway, step)
     with stack.report.step("Hub") as step:
         hub.ensure(stack, runtime, step)
+    with stack.report.step("SSH gateway") as step:
+        ssh.ensure(stack, runtime, step)
 
 
 def _warn(stack: Stack) -> None:
@@ -161,10 +179,11 @@ def _require_room(folder: str) -> None:
 
 
 def _firewall(stack: Stack, users: UsersNetwork) -> str:
-    wanted, local = firewall_rules(stack, users), stack.settings.local
+    wanted = firewall_rules(stack, users)
     if os.geteuid() == 0:
         firewall.apply(wanted)
-        return f"containers reach {users.gateway}:{local.hub_port} and nothing else of this machine"
+        opened = ", ".join(f"{users.gateway}:{port}" for port in wanted.ports)
+        return f"containers reach {opened} and nothing else of this machine"
     stack.report.warn(
         "EVERY PORT OF THIS MACHINE IS OPEN TO USERS' CONTAINERS: only root may set the\n"
         "firewall rules that close them. Run this now, and after every restart of the machine:\n"
@@ -175,10 +194,9 @@ def _firewall(stack: Stack, users: UsersNetwork) -> str:
 
 def firewall_rules(stack: Stack, users: UsersNetwork) -> firewall.Rules:
     """Return the rules that must be in force for this stack."""
-    local = stack.settings.local
-    return firewall.rules(
-        stack.settings.instance, users, local.hub_port, firewall.local_dns(local.dns)
-    )
+    settings, local = stack.settings, stack.settings.local
+    opened = probe.opened(stack)
+    return firewall.rules(settings.instance, users, *opened, dns=firewall.local_dns(local.dns))
 
 
 def first_admin(stack: Stack) -> tuple[str, str] | None:
@@ -229,6 +247,10 @@ def welcome(stack: Stack, runtime: Runtime, admin: tuple[str, str] | None) -> No
         rows += [("User", admin[0]), ("Password", admin[1])]
     else:
         rows.append(("Log in", "with your user name and password (workroom users --help)"))
+    if stack.settings.ssh.enabled:
+        line = ssh.command(stack.settings, admin[0] if admin else "NAME")
+        page = ssh_line.page(stack.settings)
+        rows.append(("SSH", f"{line}   (register your key at {page} first)"))
     rows += rstudio_lines(runtime)
     report = stack.report
     if not report.tty:

@@ -167,6 +167,9 @@
       byId("details").open = [...logged].some((text) => !said.some((known) => text.startsWith(known)));
     }
     document.title = document.title.replace("Starting…", cancelled ? "Cancelled" : "Failed");
+    // Another try ends where this one was to end; the hub looks at the address before it goes there.
+    const next = new URLSearchParams(window.location.search).get("next");
+    if (next) document.getElementById("choose-again").search = new URLSearchParams({ next });
     for (const element of document.querySelectorAll("[data-when-failed]")) element.hidden = false;
   }
 

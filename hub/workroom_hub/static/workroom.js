@@ -127,5 +127,5 @@ const Workroom = (() => {
   busyForms();
   closeMenus();
   warnOfPlainText();
-  return { api, serverPath, show, page };
+  return { api, serverPath, show, sayTimes, page };
 })();

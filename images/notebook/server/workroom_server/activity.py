@@ -169,7 +169,11 @@ def _is_prompt(process: Process) -> bool:
 
 def _runs_script(words: tuple[str, ...]) -> bool:
     """Whether an interpreter was given something to run, by its command line."""
-    for word in words[1:]:
+    following = iter(words[1:])
+    for word in following:
+        if word in {"--init-file", "--rcfile"}:
+            next(following, None)  # what a prompt reads first, as in an editor's terminal
+            continue
         if word in {"-c", "-m", "-e", "-f"} or word.startswith(("--file=", "--eval=", "-c")):
             return True
         if word == "--args":

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import gc
 import random
-from typing import Any
+from typing import Any, ClassVar
 
 from jupyterhub.singleuser.extension import JupyterHubSingleUser
 
+from . import now
 from .defaults import EXTENSIONS, server_config
 from .monitor import ActivityMonitor
 
@@ -21,6 +22,7 @@ class WorkroomSingleUser(JupyterHubSingleUser):
     """JupyterHub's single-user server with what only slows its start moved to later."""
 
     name = "workroom"
+    usage_token: ClassVar[str] = ""  # set by start.py, so that it is in no environment
 
     @classmethod
     def make_serverapp(cls, **kwargs: Any) -> Any:
@@ -38,6 +40,7 @@ class WorkroomSingleUser(JupyterHubSingleUser):
         # What the hub is told, and what /api/status says.
         self.serverapp.web_app.last_activity = monitor.last_activity
         self.serverapp.web_app.settings["workroom_activity"] = monitor
+        now.add(self.serverapp, monitor, self.usage_token)
         monitor.start()
         gc.freeze()
         gc.enable()

@@ -19,6 +19,7 @@ EXTENSIONS = {
     "notebook_shim": False,
     "jupyter_server_proxy": False,
     "workroom_server.proxy": True,
+    "workroom_server.launcher": True,
 }
 
 

@@ -15,6 +15,8 @@ from pathlib import Path
 SKELETON = Path("/etc/skel")
 STATE = Path("/var/lib/workroom")
 NOTICE = "notice"
+# What an untouched home may hold: a file system's own folder, and the ssh host key (`host_key.py`).
+NOT_THEIRS = frozenset({"lost+found", ".workroom"})
 # What would be written in the home and is needed even when nothing can be written there.
 MOVABLE = {
     "IPYTHONDIR": "ipython",
@@ -86,7 +88,7 @@ def why_not_filled(home: Path, skeleton: Path = SKELETON) -> str | None:
         None if that worked, else the system's reason.
     """
     try:
-        if any(entry.name != "lost+found" for entry in home.iterdir()):
+        if any(entry.name not in NOT_THEIRS for entry in home.iterdir()):
             return None
         for file in skeleton.iterdir():
             shutil.copyfile(file, home / file.name)

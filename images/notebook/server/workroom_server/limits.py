@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping
 from pathlib import Path
 
 CGROUP = Path("/sys/fs/cgroup")
@@ -18,14 +18,25 @@ def tell_libraries(environment: MutableMapping[str, str], cgroup: Path = CGROUP)
     The hub's figures (`WORKROOM_CPU_LIMIT` in cores, `WORKROOM_MEMORY_LIMIT` in bytes) come
     first, then the container's control group.
     """
-    cores = _number(environment.get("WORKROOM_CPU_LIMIT")) or cpu_limit(cgroup)
+    cores = granted_cores(environment, cgroup)
     threads = max(1, math.ceil(min(cores or math.inf, os.cpu_count() or 1)))
     for name in THREADS:
         environment.setdefault(name, str(threads))
     environment.setdefault("WORKROOM_SPARK_CORES", str(threads))
-    memory = _number(environment.get("WORKROOM_MEMORY_LIMIT")) or memory_limit(cgroup)
+    memory = granted_memory(environment, cgroup)
     if memory:
-        environment.setdefault("SPARK_DRIVER_MEMORY", f"{spark_heap(int(memory)) // MIB}m")
+        environment.setdefault("SPARK_DRIVER_MEMORY", f"{spark_heap(memory) // MIB}m")
+
+
+def granted_cores(environment: Mapping[str, str], cgroup: Path = CGROUP) -> float | None:
+    """Cores this server may use: what the hub said, else its control group, else None."""
+    return _number(environment.get("WORKROOM_CPU_LIMIT")) or cpu_limit(cgroup)
+
+
+def granted_memory(environment: Mapping[str, str], cgroup: Path = CGROUP) -> int | None:
+    """Bytes of memory this server may use: what the hub said, else its control group, else None."""
+    said = _number(environment.get("WORKROOM_MEMORY_LIMIT"))
+    return int(said) if said else memory_limit(cgroup)
 
 
 def spark_heap(memory: int) -> int:

@@ -11,6 +11,7 @@ from tornado.ioloop import PeriodicCallback
 
 from . import activity
 from .actions import Actions, actions
+from .figures import CpuGauge
 
 SAMPLE_EVERY = 15.0
 
@@ -29,6 +30,8 @@ class ActivityMonitor:
         self.done = done
         self.last_work = time.time()
         self.reason = "the server started"
+        self.cpu = CpuGauge()
+        self.cpu.look()
         self._cpu_of: dict[tuple[int, int], float] = {}
         self._sampled = time.monotonic()
         self._window = activity.CpuWindow(
@@ -66,6 +69,7 @@ class ActivityMonitor:
         """What is being worked on now, or None."""
         now = time.monotonic()
         seconds, self._sampled = now - self._sampled, now
+        self.cpu.look()
         processes = activity.read_processes()
         before, self._cpu_of = self._cpu_of, {p.key: p.cpu for p in processes}
         used = activity.cpu_seconds()

@@ -40,7 +40,15 @@ def main() -> None:
     gc.disable()  # no garbage worth collecting is made while starting
     os.umask(0o027)
     url, code, patience = take_orders(os.environ)
-    swap = _Swap(url, code, patience) if url else None
+    swap = None
+    if url:
+        # What the threads of the swap and of sshd need. They import nothing themselves: beside two
+        # threads that import, Python 3.11.2 was seen to lose a name of its own import system.
+        import subprocess  # noqa: F401
+
+        from . import ssh
+
+        swap = _Swap(url, code, patience)
 
     from . import lighter
 
@@ -52,13 +60,21 @@ def main() -> None:
         except StartError as error:
             print(f"workroom-start: {error}", file=sys.stderr, flush=True)
             sys.exit(error.exit_code)
+    from . import spark_data, ssh
+
+    orders = ssh.take_orders(os.environ)
     limits.tell_libraries(os.environ)
+    spark_data.prepare(os.environ)
     for notice in home.prepare(os.environ):
         print(f"workroom-start: {notice}", file=sys.stderr, flush=True)
+    if swap:
+        ssh.start(orders, os.environ)
 
     if os.environ.get("JUPYTERHUB_API_TOKEN"):
         lighter.singleuser_without_mixins()
         from .app import WorkroomSingleUser as Server
+
+        Server.usage_token = orders.usage_token
     else:
         from .lab import WorkroomLab as Server
     Server.launch_instance()
@@ -91,7 +107,10 @@ class _Swap(threading.Thread):
 
     def run(self) -> None:
         try:
-            self.environment = swap_start_code(self.url, self.code, self.patience)
+            from .ssh import prepare_host_key
+
+            host_key = prepare_host_key(os.environ)
+            self.environment = swap_start_code(self.url, self.code, self.patience, host_key)
         except StartError as error:
             self.error = error
         except Exception as error:
@@ -109,18 +128,20 @@ class _Swap(threading.Thread):
         return self.environment
 
 
-def swap_start_code(url: str, code: str, retry_for: float = RETRY_FOR) -> dict[str, str]:
+def swap_start_code(
+    url: str, code: str, retry_for: float = RETRY_FOR, host_key: str | None = None
+) -> dict[str, str]:
     """Swap the one-time start code for the server's environment.
 
     Tried again for `retry_for` seconds while the hub cannot be reached or answers 5xx; an answer
-    of 4xx is final.
+    of 4xx is final. `host_key` is the public line of this container's ssh host key.
 
     Raises:
         StartError: The hub refused, could not be reached, or answered nonsense.
     """
     if not url.startswith(("http://", "https://")) or not urlsplit(url).hostname:
         raise StartError("WORKROOM_START_URL is not an http address", REFUSED)
-    body = json.dumps({"code": code, "ssh_host_key": None})
+    body = json.dumps({"code": code, "ssh_host_key": host_key})
     deadline = time.monotonic() + retry_for
     pause = 0.1
     while True:
