@@ -195,8 +195,11 @@ async def test_cancelled_while_runtask_is_throttled(a_world: Opens, there: float
         if there:
             await until(lambda: effort.calling)
         await beginning.cancel()
+        # One more may begin in the second between JupyterHub giving up and stopping the server.
+        left = len(tokens(world))
+        assert left == asked + 1 if there else left <= asked + 1
         await asyncio.sleep(300)
-        assert len(tokens(world)) == asked + (1 if there else 0)
+        assert len(tokens(world)) == left
         assert world.tasks() == []
         world.wire.there = 0.0
         await world.start()
