@@ -55,6 +55,16 @@ def shoot(person: Person, name: str) -> None:
     person.page.screenshot(path=REPOSITORY / "docs" / "images" / f"{name}.png")
 
 
+def shoot_all(person: Person, name: str) -> None:
+    """Take it on a desktop and on a phone, light and dark: NAME, -dark, -phone, -phone-dark."""
+    for width, suffix in ((390, "-phone"), (1280, "")):
+        person.page.set_viewport_size({"width": width, "height": 800})
+        for scheme in ("dark", "light"):
+            person.page.emulate_media(color_scheme=scheme)
+            person.page.evaluate("scrollTo(0, 0)")
+            shoot(person, name + suffix + ("-dark" if scheme == "dark" else ""))
+
+
 @pytest.fixture(scope="module")
 def shown(bring_up: Callable[[dict[str, Any]], Iterator[Installation]]) -> Iterator[Installation]:
     """An installation as `make up` makes it, on ports of its own."""
@@ -97,7 +107,11 @@ def test_pictures(shown: Installation, chromium: Browser) -> None:
     shoot(ada, "rstudio-missing")
     shown.start("ada", "spark-test", profile="large", image="notebook")
     ada.page.goto(ada.hub_url("home"))
-    shoot(ada, "home")
+    expect(ada.page.get_by_text("of 8 GiB")).to_be_visible()
+    shoot_all(ada, "home")
+    ada.page.goto(ada.hub_url("everyone"))
+    expect(ada.page.locator("main")).to_contain_text("spark-test")
+    shoot_all(ada, "everyone")
     ada.page.goto(ada.hub_url("admin"))
     expect(ada.page.locator("main")).to_contain_text("grace")
     shoot(ada, "admin")
@@ -144,7 +158,7 @@ def keys(ada: Person) -> None:
         ada.page.get_by_label("Name (optional)").fill(name)
         ada.page.get_by_role("button", name="Add key").click()
         expect(ada.page.locator("#done")).to_contain_text(name)
-    shoot(ada, "ssh-keys")
+    shoot_all(ada, "ssh-keys")
 
 
 def notebook(ada: Person) -> None:
