@@ -220,7 +220,7 @@ def lab(chromium: Browser) -> Iterator[Open]:
         contexts.append(context)
         context.set_default_timeout(30_000)
         home = f"http://{server.address}:8888/"
-        # Swapped for the cookie people have: Chromium sends no header of ours with a websocket.
+        # Swapped for the cookie people have: Chromium 150 sends no header of ours with websockets.
         context.request.get(f"{home}user/ada/api/status?token={server.hub.token}")
         page = context.new_page()
         page.on(

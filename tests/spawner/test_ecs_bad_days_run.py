@@ -195,11 +195,12 @@ async def test_cancelled_while_runtask_is_throttled(a_world: Opens, there: float
         if there:
             await until(lambda: effort.calling)
         await beginning.cancel()
-        # One more may begin in the second between JupyterHub giving up and stopping the server.
-        left = len(tokens(world))
-        assert left == asked + 1 if there else left <= asked + 1
+        # One more may begin in the second between JupyterHub giving up and stopping the server;
+        # one that is under way reaches AWS later.
+        begun = asked + 1 if there else len(tokens(world))
+        assert begun <= asked + 1
         await asyncio.sleep(300)
-        assert len(tokens(world)) == left
+        assert len(tokens(world)) == begun
         assert world.tasks() == []
         world.wire.there = 0.0
         await world.start()
