@@ -172,6 +172,39 @@ async def test_a_peer_that_reads_nothing_though_its_window_is_wide(tmp_path, way
         assert len(await whole(session.stdout)) == 60_000_000
 
 
+class Keeps:
+    """A transport whose peer reads nothing, and which keeps what it gets as Python 3.12's does."""
+
+    def __init__(self, transport):
+        self.transport, self.kept = transport, []
+
+    def __getattr__(self, name):
+        return getattr(self.transport, name)
+
+    def write(self, data):
+        self.kept.append(data)
+
+    def get_write_buffer_size(self):
+        return sum(map(len, self.kept))
+
+
+async def test_small_packets_that_wait_hold_no_large_ones(tmp_path):
+    async with ssh_world(tmp_path) as world, world.person() as ssh:
+        await ssh.run("both")
+        [visit] = world.gateway.house.visits
+        near = visit._conn
+        near._transport = keeps = Keeps(near._transport)
+        for number in range(100):
+            near.send_debug(f"{number}")
+            await asyncio.sleep(0.001)
+        near._transport = keeps.transport
+        near.abort()
+    assert len(keeps.kept) >= 100
+    whole = {id(each.obj): len(each.obj) for each in keeps.kept if type(each) is memoryview}
+    rest = sum(len(each) for each in keeps.kept if type(each) is bytes)
+    assert sum(whole.values()) + rest < 2**20
+
+
 def waiting(visit):
     """Return the bytes that the gateway holds for a connection, on both of its legs."""
     legs = [visit._conn, visit.way._going.result()]

@@ -271,9 +271,12 @@ class Quick(SSHConnection):
             return
         transport = self._transport
         if transport and filled:
+            whole, waits = parcel[:filled], transport.get_write_buffer_size() > 0
             with suppress(ConnectionError):  # its loss is told in another way
-                transport.write(parcel[:filled])
-            if transport.get_write_buffer_size():
+                # What it cannot send yet asyncio keeps, from Python 3.12 on as it was given: a
+                # whole parcel for a small packet. So of parcels themselves it gets one at most.
+                transport.write(bytes(whole) if waits else whole)
+            if not waits and transport.get_write_buffer_size():
                 return  # which may hold on to the parcel
         if len(_spare) < _SPARE_PARCELS:
             _spare.append(parcel)
