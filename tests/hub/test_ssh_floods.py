@@ -111,6 +111,28 @@ async def test_who_has_come_far_is_not_sent_away_from_the_door(tmp_path):
             client.abort()
 
 
+async def test_known_keys_that_nobody_signs_with_keep_nobody_out(tmp_path):
+    """Public keys are no secret. Of those who only show one, an address with many makes room."""
+    async with ssh_world(tmp_path, max_logging_in=12) as world:
+        slow = await hostile(world.port, local_addr=("127.7.1.1", 0))
+        slow.query("ann", world.key)
+        await slow.hear(60)
+        standing = []
+        for number in range(11):
+            client = await hostile(world.port, local_addr=(f"127.8.{number % 2}.1", 0))
+            client.query("ann", world.key)
+            await client.hear(60)
+            standing.append(client)
+        assert world.gateway.door.waiting == 12
+        async with world.person() as ssh:
+            assert (await ssh.run("both")).stdout == "out"
+        assert [client.gone.is_set() for client in standing] == [True] + 10 * [False]
+        slow.sign("ann", world.key)
+        await slow.hear(52)
+        for client in [slow, *standing]:
+            client.abort()
+
+
 async def test_one_address_has_its_share_of_the_door(tmp_path):
     async with ssh_world(tmp_path, max_logging_in=80) as world:
         standing = [await stranger(world) for _ in range(60)]

@@ -48,7 +48,8 @@ class Door:
     """Listening sockets, and the connections that have not logged in yet.
 
     When all places are taken, the one that has come least far in its log-in makes room for the
-    next, the longest there first. So connections that only stand there keep nobody out.
+    next, the longest there first. So connections that only stand there keep nobody out. Where all
+    have shown a key that the hub knows, it is one of the address that has the most places.
 
     Args:
         options: asyncssh's options of a connection.
@@ -149,7 +150,10 @@ class Door:
                 key=lambda guest: guest.progress,
                 default=None,
             )
-            if least is None or least.progress == _RECOGNISED:
+            if least is not None and least.progress == _RECOGNISED and full == "all":
+                # Public keys are no secret: who only shows one must not keep everybody out.
+                least = max(self._guests, key=lambda guest: self._waiting.of(guest.who))
+            elif least is None or least.progress == _RECOGNISED:
                 return False
             least.visit.leave_door()
             least.conn.abort()
