@@ -64,6 +64,7 @@ def test_only_what_is_active_in_one_question(db: Session) -> None:
     add(db, "bob", active=False, state={})
     add(db, "caro", state={"profile": "retired", "cpu": 2, "memory": GIB})
     add(db, "dan", state=None, user_options=None)
+    add(db, "eve", state={}, user_options={"profile": ["big"]})
     db.expunge_all()
     asked = questions(db)
     rows = everyone.active_rows(db, {}, CATALOG)
@@ -74,6 +75,7 @@ def test_only_what_is_active_in_one_question(db: Session) -> None:
         ("ann", "Spark"): ("Small", 1, 2 * GIB, "running"),
         ("caro", ""): ("retired", 2, GIB, "running"),
         ("dan", ""): ("Unknown", 0, 0, "running"),
+        ("eve", ""): ("['big']", 0, 0, "running"),
     }
     assert {row.started for row in rows if row.user == "ann" and not row.title} == {began}
 

@@ -118,14 +118,15 @@ def active_rows(db: Session, users: Any, catalog: Any) -> list[Row]:
         user = dict.get(users, user_id)
         spawner = user.spawners.get(name) if user and name in user.spawners else None
         known, asked = _object(state), _object(options)
-        profile_name = known.get("profile") or asked.get("profile") or ""
+        # A start may have been asked for with anything, until it is refused.
+        profile_name = str(known.get("profile") or asked.get("profile") or "")
         profile = titles.get(profile_name)
         rows.append(
             Row(
                 user=user_name,
                 server=name,
                 title=(display or name) if name else "",
-                profile=profile.title if profile else str(profile_name) or "Unknown",
+                profile=profile.title if profile else profile_name or "Unknown",
                 cpu=known.get("cpu") or (profile.cpu if profile else 0),
                 memory=known.get("memory") or (profile.memory if profile else 0),
                 state=state_of(spawner) if spawner else "running",
