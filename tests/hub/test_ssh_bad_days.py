@@ -58,6 +58,35 @@ async def test_a_server_that_is_stopped_while_connected(tmp_path):
         assert len(inside) == 3
 
 
+async def test_a_forwarded_port_does_not_bring_back_a_server_that_was_stopped(tmp_path):
+    """A page that asks again and again would keep it for ever; a session is a person's wish."""
+    async with ssh_world(tmp_path) as world:
+        anns, asked = world.hub.servers["ann", ""], []
+        anns.ready = False
+
+        async def starts(_user: str, name: str) -> None:
+            asked.append(name)
+            anns.ready = True
+
+        world.hub.starts = starts
+        async with world.person() as ann:
+            reaches = ("localhost", world.sshd.get_port())
+            _, writer = await ann.open_connection(*reaches)
+            assert len(asked) == 1, "the first time it is started for a forwarded port as well"
+            writer.close()
+            [visit] = world.gateway.house.visits
+            anns.ready = False
+            visit.way._going.result().abort()
+            for _ in range(2):
+                with pytest.raises(asyncssh.ChannelOpenError, match="was stopped"):
+                    await ann.open_connection(*reaches)
+            assert len(asked) == 1
+            assert (await ann.run("both")).stdout == "out"
+            assert len(asked) == 2
+            _, writer = await ann.open_connection(*reaches)
+            writer.close()
+
+
 async def test_a_container_that_is_killed_without_a_word(tmp_path, monkeypatch):
     """No FIN comes from it either; the signs of life that fail end its sessions."""
     monkeypatch.setattr("workroom_hub.ssh.gateway._KEEPALIVE", 0.1)

@@ -110,6 +110,9 @@ class Pipe(asyncssh.SSHTCPSession[bytes], asyncssh.SSHUNIXSession[bytes]):
 class Forwarding:
     """What one connection may forward: to its own server, and from there.
 
+    A server that was stopped while connected is not started for it: a page that asks a forwarded
+    port again and again is no person.
+
     Args:
         way: Into the server.
         count: Called with every piece of data.
@@ -186,7 +189,7 @@ class Forwarding:
         """
         near = Pipe(self._count)
         try:
-            upstream = await self._way.reach()
+            upstream = await self._way.reach(again=False)
             await open_far(upstream, lambda: Pipe(self._count, near))
         except NoWay as error:
             raise asyncssh.ChannelOpenError(
@@ -202,7 +205,7 @@ class Forwarding:
 
     async def _reached(self) -> asyncssh.SSHClientConnection | None:
         try:
-            return await self._way.reach()
+            return await self._way.reach(again=False)
         except NoWay as error:
             log.info("nothing forwarded from the server of %r: %s", self._way.name, error)
             return None

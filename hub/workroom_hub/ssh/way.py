@@ -27,6 +27,7 @@ _STOPPING_LOOKS = 0.5
 _LOOKS_READY_FOR = 1.5
 """JupyterHub calls a server whose start is cancelled ready, for the second until it is stopped."""
 _CANCELLED = "The start of your server was cancelled."
+_STOPPED = "Your server was stopped. Log in again to start it."
 WINDOW = 2 * 2**20
 """Bytes a channel may have on their way, as OpenSSH has it; more would only wait here."""
 _FAST = ["aes128-gcm@openssh.com"]
@@ -71,6 +72,7 @@ class Way:
     user: str
     server: str
     _going: asyncio.Task[asyncssh.SSHClientConnection] | None = None
+    _arrived: bool = False
     _listeners: set[Tell] = field(default_factory=set)
     _last_word: tuple[str, str] | None = None
 
@@ -79,11 +81,14 @@ class Way:
         self._going = asyncio.create_task(self._go(start=False))
         self._going.add_done_callback(_looked_at)
 
-    async def reach(self, tell: Tell | None = None) -> asyncssh.SSHClientConnection:
+    async def reach(
+        self, tell: Tell | None = None, *, again: bool = True
+    ) -> asyncssh.SSHClientConnection:
         """Return the connection with the server's sshd; it is made, and the server started, once.
 
         Args:
             tell: Called with each sentence about a start, when there is one.
+            again: Also start a server that has been reached and was stopped since.
 
         Raises:
             NoWay: With the reason.
@@ -92,16 +97,17 @@ class Way:
             self._listeners.add(tell)
             if self._last_word:
                 tell(*self._last_word)
+        start = again or not self._arrived
         try:
-            if self._going and not self._spent():
+            while True:
+                if self._going is None or self._spent():
+                    self._going = asyncio.create_task(self._go(start=start))
+                    self._going.add_done_callback(_looked_at)
                 try:
                     return await asyncio.shield(self._going)
-                except _NotRunning:
-                    pass
-            if self._going is None or self._spent():
-                self._going = asyncio.create_task(self._go(start=True))
-                self._going.add_done_callback(_looked_at)
-            return await asyncio.shield(self._going)
+                except _NotRunning as error:  # of somebody who may not start it, perhaps
+                    if not start:
+                        raise NoWay(_STOPPED) from error
         finally:
             if tell:
                 self._listeners.discard(tell)
@@ -136,7 +142,9 @@ class Way:
                     raise _NotRunning
                 began = True
                 found = await self._start(found)
-            return await self._connect(found, began)
+            connection = await self._connect(found, began)
+            self._arrived = True
+            return connection
         except HubAway as error:
             raise NoWay(
                 "Workroom's hub does not answer, so your server cannot be found. Connections that "
