@@ -1,11 +1,16 @@
-"""Which user names there are, and which spellings mean the same one, for every log-in."""
+"""Which user names there are, which spellings mean the same one, and who may have servers."""
 
 from __future__ import annotations
 
 import unicodedata
+from typing import Any
 
 from jupyterhub.auth import Authenticator
+from jupyterhub.utils import maybe_future
+from tornado import web
 from traitlets import Integer
+
+from workroom_hub.account import standing
 
 MAX_NAME = 200
 
@@ -34,3 +39,13 @@ class UserNames(Authenticator):  # type: ignore[misc]
             and username.isprintable()
             and bool(super().validate_username(username))
         )
+
+    async def pre_spawn_start(self, user: Any, spawner: Any) -> None:
+        """Start nothing for somebody who is disabled, whoever asks for it.
+
+        Raises:
+            web.HTTPError: 403 if she is.
+        """
+        if standing.disabled_since(user.db, user.id) is not None:
+            raise web.HTTPError(403, f"The account '{user.name}' is disabled.")
+        await maybe_future(super().pre_spawn_start(user, spawner))

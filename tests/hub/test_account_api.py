@@ -327,6 +327,11 @@ def test_a_disabled_user_has_no_way_in_until_enabled(hub: HubProcess) -> None:
     assert not ola.is_in()
     assert hub.api("GET", "/user", token=script)[0] == 403
     assert log_in(hub, "ola", key) == NOBODY
+    # Nor does anybody else start one for her, such as the gateway for an ssh that is still open.
+    status, told = hub.api("POST", "/users/ola/server", {"profile": "small"})
+    assert (status, "is disabled" in told["message"]) == (403, True)
+    listed = {user["name"]: user for user in hub.api("GET", "/workroom/users")[1]}
+    assert listed["ola"]["servers"] == 0
     refused = Person(hub).log_in("ola", password)
     assert (refused.status_code, "Wrong user name or password." in refused.text) == (403, True)
     # A new password changes nothing about it.
