@@ -261,6 +261,16 @@ def test_nothing_is_put_below_a_commits_name_which_would_make_it_impossible(user
         assert users.get_object(Bucket=BUCKET, Key=free)["Body"].read() == b"true"
 
 
+def test_the_last_number_of_a_log_is_not_kept_from_anybody(users: Any, platform: Any) -> None:
+    """What follows would have to be refused with it; docs/security.md says how it is undone."""
+    last = LOG.format("99999999").replace("2016", "full")
+    users.put_object(Bucket=BUCKET, Key=last, Body=b"false")
+    refused(users.delete_object, Bucket=BUCKET, Key=last)
+    for made in platform.list_object_versions(Bucket=BUCKET, Prefix=last)["Versions"]:
+        platform.delete_object(Bucket=BUCKET, Key=last, VersionId=made["VersionId"])
+    assert "Contents" not in users.list_objects_v2(Bucket=BUCKET, Prefix=last)
+
+
 def test_the_bucket_stays_as_it_is(users: Any, platform: Any, commit: tuple[str, str]) -> None:
     everyone = (
         '{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":"*",'
