@@ -6,6 +6,7 @@ import base64
 import re
 import struct
 import subprocess
+import time
 import unicodedata
 from pathlib import Path
 
@@ -336,3 +337,11 @@ def test_a_name_that_no_configuration_can_hold_adds_nothing_to_it(server: str) -
     for text in (config_block("ann", server, "h", 22), ssh_line("ann", server, "h", 22)):
         assert text.startswith("# ")
         assert len(text.splitlines()) == 1
+
+
+def test_what_is_far_too_long_is_not_read_through() -> None:
+    """A form may bring 100 MB, and everybody waits for the hub meanwhile."""
+    began = time.process_time()
+    with pytest.raises(KeyRefused, match="too long"):
+        read(b"a" * 50_000_000)
+    assert time.process_time() - began < 0.5

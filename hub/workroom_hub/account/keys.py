@@ -15,6 +15,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import load_ssh_public_key
 
 LARGEST = 16 * 1024
+_LOOKED_THROUGH = 8 * LARGEST
 LONGEST_NAME = 60
 _FEWEST_BITS, _MOST_BITS = 2048, 16384
 _MAKE_ONE = "Make a key with: ssh-keygen -t ed25519"
@@ -134,13 +135,16 @@ def _fingerprint(blob: bytes) -> str:
 
 def _text(given: str | bytes) -> str:
     raw = given if isinstance(given, bytes) else given.encode("utf-8", "surrogatepass")
-    # Without the zeros, because PowerShell likes to write UTF-16.
-    if _PRIVATE.search(raw.replace(b"\0", b"").decode("latin-1")):
+    # Without the zeros, because PowerShell likes to write UTF-16. A part, because nobody's hub
+    # should read through a form of 100 MB.
+    if _PRIVATE.search(raw[:_LOOKED_THROUGH].replace(b"\0", b"").decode("latin-1")):
         raise KeyRefused(
             "This is your private key: it must never leave your machine. Paste the file that "
             "ends in .pub. Nothing was kept of it.",
             secret=True,
         )
+    if len(raw) > _LOOKED_THROUGH:
+        raise _too_long()
     try:
         text = raw.decode("utf-8-sig")
     except UnicodeError:
@@ -149,10 +153,14 @@ def _text(given: str | bytes) -> str:
             "ssh-keygen wrote it."
         ) from None
     if len(raw) > LARGEST:
-        raise KeyRefused("This is too long for a public key. Paste the file that ends in .pub.")
+        raise _too_long()
     if "\0" in text:
         raise KeyRefused("There is a NUL character in it, which no key has. Copy the key again.")
     return text
+
+
+def _too_long() -> KeyRefused:
+    return KeyRefused("This is too long for a public key. Paste the file that ends in .pub.")
 
 
 def _why_many(lines: list[str]) -> KeyRefused:
