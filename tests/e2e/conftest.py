@@ -171,7 +171,7 @@ def nap(bring_up: Callable[..., Iterator[Installation]]) -> Iterator[Installatio
         "path",
         8400,
         # The culler looks when a test runs it, and once as it starts.
-        idle={"stop_after": "9s", "check_every": "1h"},
+        idle={"stop_after": "12s", "check_every": "1h"},
         limits={"start_timeout": "10s", "pids": 200},
     )
     for running in bring_up(given):

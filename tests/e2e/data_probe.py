@@ -8,6 +8,7 @@ from typing import Any
 from docker.models.containers import Container
 
 from tests.e2e.installation import LABEL, Installation, wait_for
+from workroom_hub.machine.network import gateway_of
 
 BUCKET = "workroom-data"
 
@@ -87,7 +88,7 @@ def only_two_ports(installation: Installation, container: Container) -> None:
     inner = json.loads((installation.home / "data" / "s3-ports.json").read_text())
     networks = metastore(installation).attrs["NetworkSettings"]["Networks"]
     itself = networks[f"{installation.instance}-users"]["IPAddress"]
-    docker0 = installation.engine.networks.get("bridge").attrs["IPAM"]["Config"][0]["Gateway"]
+    docker0 = gateway_of(installation.engine.networks.get("bridge").attrs)
     wanted = [data["s3_port"], data["metastore_port"]]
     tried = [*wanted, *inner.values(), 9333, 8888, 8080, 18080, 18333, 18888, 1527, 5005]
     hosts = [installation.gateway, docker0, itself]

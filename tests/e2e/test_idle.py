@@ -17,7 +17,7 @@ from tests.e2e.person import Person
 from tests.e2e.test_start_codes import code_of, post, refused
 
 pytestmark = pytest.mark.docker
-STOP_AFTER = 9
+STOP_AFTER = 12
 # A report every third of the idle time, one look of the culler, and some room.
 LATEST = STOP_AFTER + STOP_AFTER / 3 + 3
 

@@ -11,13 +11,14 @@ import urllib.request
 import uuid
 from collections.abc import Sequence
 from functools import cached_property
-from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
 from hub_double import HubDouble
 from tornado.httpclient import HTTPRequest
 from tornado.websocket import websocket_connect
+
+from workroom_hub.machine.network import gateway_of
 
 HARDENED = ["--user=59000", "--cap-drop=ALL", "--security-opt=no-new-privileges"]
 
@@ -41,9 +42,7 @@ def docker(*words: str, check: bool = True, timeout: float = 300) -> str:
 
 def bridge_address() -> str:
     """This machine's address on the engine's default network."""
-    found = json.loads(docker("network", "inspect", "bridge"))[0]["IPAM"]["Config"][0]
-    # Some engines name the network only; the gateway is then its first address.
-    return found.get("Gateway") or str(next(ip_network(found["Subnet"]).hosts()))
+    return gateway_of(json.loads(docker("network", "inspect", "bridge"))[0])
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):

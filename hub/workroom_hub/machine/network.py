@@ -173,8 +173,13 @@ def _wrong(attrs: dict[str, Any], settings: Settings, home: Path) -> str:
 
 
 def _described(attrs: dict[str, Any], settings: Settings) -> UsersNetwork:
+    bridge = (attrs.get("Options") or {}).get(_BRIDGE) or bridge_name(settings.instance)
+    return UsersNetwork(attrs["Name"], bridge, gateway_of(attrs))
+
+
+def gateway_of(attrs: dict[str, Any]) -> str:
+    """Return this machine's address on a network, from what the engine says of it."""
     config = attrs["IPAM"]["Config"][0]
     # Older engines leave the gateway out when they chose it themselves: it is the first address.
     gateway = config.get("Gateway") or str(next(ipaddress.ip_network(config["Subnet"]).hosts()))
-    bridge = (attrs.get("Options") or {}).get(_BRIDGE) or bridge_name(settings.instance)
-    return UsersNetwork(attrs["Name"], bridge, gateway.split("/")[0])
+    return gateway.split("/")[0]
