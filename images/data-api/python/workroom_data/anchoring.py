@@ -12,7 +12,14 @@ import pandas as pd
 
 from workroom_data import find, pins, session
 from workroom_data import partitions as parts
-from workroom_data.errors import Conflict, Damaged, DataError, DataWarning, NotFound
+from workroom_data.errors import (
+    Conflict,
+    Damaged,
+    DataError,
+    DataWarning,
+    NotFound,
+    checked_note,
+)
 from workroom_data.load import known_table
 from workroom_data.pins import Anchor, Pinned
 from workroom_data.selections import select
@@ -45,7 +52,7 @@ def anchor(db: str, table: str, name: str, note: str = "") -> Anchor:
             f"{name!r} cannot be the name of an anchor.",
             "Use ASCII letters, digits, '.', '_' and '-', 100 at most, a letter or digit first.",
         )
-    now = session.current()
+    now, note = session.current(), checked_note(note)
     there = known_table(now, db, table)
     sources = find.sources(now, there, select(there.keys, None, None), progress=None)
     batches = {

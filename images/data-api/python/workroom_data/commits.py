@@ -18,6 +18,9 @@ from workroom_data.errors import Damaged
 LOG = "_workroom"
 """Folder of the log, in a partition's folder (in the table's own if it is unpartitioned)."""
 
+_MOST = (1 << 63) - 1
+"""The largest count: what a frame of the history can hold."""
+
 
 @dataclass(frozen=True)
 class File:
@@ -90,7 +93,12 @@ class Commit:
     note: str = ""
 
     def to_json(self) -> bytes:
-        """Return the commit as JSON, keys sorted, UTF-8."""
+        """Return the commit as JSON, keys sorted, UTF-8.
+
+        Raises:
+            ValueError: It is not one that could be read again.
+        """
+        _sound(self)
         return json.dumps(asdict(self), ensure_ascii=False, indent=1, sort_keys=True).encode()
 
     @classmethod
@@ -108,7 +116,7 @@ class Commit:
             known["columns"] = tuple(StoredColumn(**c) for c in known["columns"])
             known["files"] = tuple(File(**f) for f in known["files"])
             return _sound(cls(**known))
-        except (ValueError, TypeError, KeyError) as error:
+        except (ValueError, TypeError, KeyError, RecursionError) as error:
             raise Damaged(
                 f"{path} is not a commit ({type(error).__name__}).",
                 "Look at it; earlier commits of the same log still hold.",
@@ -116,10 +124,10 @@ class Commit:
 
 
 def is_time(given: object) -> bool:
-    """Say whether it is a point in time as commits write it: ISO 8601."""
+    """Say whether it is a point in time as commits write it: ISO 8601, also in UTC a time."""
     try:
-        datetime.fromisoformat(given)  # type: ignore[arg-type]
-    except (ValueError, TypeError):
+        datetime.fromisoformat(given).astimezone(UTC)  # type: ignore[arg-type]
+    except (ValueError, TypeError, OverflowError):
         return False
     return True
 
@@ -133,10 +141,14 @@ def _sound(commit: Commit) -> Commit:
     texts = (name for name, kind in Commit.__annotations__.items() if kind == "str")
     counts = [commit.number, commit.rows, commit.size, commit.source]
     counts += [count for file in commit.files for count in (file.rows, file.size)]
+    words = [getattr(commit, name) for name in texts]
+    words += [word for file in commit.files for word in (file.name, file.checksum)]
+    words += [word for column in commit.columns for word in vars(column).values()]
     sound = (
-        all(isinstance(getattr(commit, name), str) for name in texts)
-        and all(type(count) is int and count >= 0 for count in counts)
+        all(isinstance(word, str) for word in words)
+        and all(type(count) is int and 0 <= count <= _MOST for count in counts)
         and all(isinstance(value, str) for value in commit.values)
+        and len({column.name.lower() for column in commit.columns}) == len(commit.columns)
         and all(isinstance(file.name, str) and "/" not in file.name for file in commit.files)
         and len(commit.keys) == len(commit.values)
         and is_time(commit.when)

@@ -67,5 +67,18 @@ class Unavailable(DataError):
     """The S3 server or the metastore does not answer, or refuses us."""
 
 
+def checked_note(note: object) -> str:
+    """Return a note for the history; None is none.
+
+    Raises:
+        DataError: It is not text that a commit can hold.
+    """
+    if note is None:
+        return ""
+    if isinstance(note, str) and not any("\ud800" <= letter <= "\udfff" for letter in note):
+        return note
+    raise DataError(f"note is {note!r}.", "Give text, or leave it out.")
+
+
 class DataWarning(UserWarning):
     """Something the caller should know; what was asked for has been done."""

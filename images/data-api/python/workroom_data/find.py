@@ -237,7 +237,7 @@ def _at(now: Session, moment: datetime) -> Chooser:
         log = Log(now.storage, folder)
         for number in reversed(log.numbers()):
             commit = log.read(number)
-            if datetime.fromisoformat(commit.when).astimezone(UTC) <= moment:
+            if instant(commit.when) <= moment:
                 return Source.of(commit)
         return None
 

@@ -21,6 +21,7 @@ from workroom_data.errors import (
     DataWarning,
     NotFound,
     SchemaError,
+    checked_note,
 )
 from workroom_data.fit import hive_column
 from workroom_data.load import known_table
@@ -83,7 +84,7 @@ def rollback(
         Conflict: That batch is current already; or, with neither, somebody stored just now.
         Unavailable: A server does not answer. The message says what has become of it.
     """
-    now = session.current()
+    now, note = session.current(), checked_note(note)
     way = way_back(now, db, table, partition, batch_id=batch_id, number=number)
     return go_back(now, way, note, only_from_here=batch_id is None and number is None)
 

@@ -90,7 +90,7 @@ def read(storage: Storage, root: str, name: str) -> Anchor:
             for partition, one in given["batches"].items()
         }
         said = {key: str(given.get(key, "")) for key in ("who", "when", "host", "note")}
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise Damaged(f"{file} is not an anchor.", "Give the anchor anew.") from error
     return Anchor(name, numbers[-1], **said, batches=batches)
 

@@ -25,6 +25,7 @@ from workroom_data.errors import (
     NotFound,
     SchemaError,
     Unavailable,
+    checked_note,
 )
 from workroom_data.fit import fit_newest
 from workroom_data.log import Log
@@ -72,7 +73,7 @@ def store_dataframe(
         Conflict: Another batch than `expect` is current; the files of this one are kept.
         Unavailable: A server does not answer. Nothing of this store is visible.
     """
-    now = session.current()
+    now, note = session.current(), checked_note(note)
     place = (checked("database", dest_db), checked("table", dest_table))
     plan = planned(now, place, df, partitions, partition_keys, format, index)
     log = Log(now.storage, plan.folder)
