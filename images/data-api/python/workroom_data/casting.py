@@ -97,7 +97,7 @@ def _value(values: Any, row: int) -> object:
     try:
         return values[row].as_py()
     except (ValueError, OverflowError):  # beyond Python's own years
-        return str(values[row])
+        return values.slice(row, 1).to_string()
 
 
 def _why(given: Any, wanted: Any) -> str:

@@ -23,7 +23,7 @@ from workroom_data.frames_back import to_pandas
 from workroom_data.frames_pandas import from_pandas
 from workroom_data.refusals import at, check_names, refusal
 from workroom_data.typenames import arrow_from_name, arrow_name
-from workroom_data.types import hive_type
+from workroom_data.types import hive_type, storage_type
 
 __all__ = ["conform", "from_arrow", "merge", "to_arrow", "to_storage"]
 
@@ -97,15 +97,18 @@ def from_arrow(
         return whole
     import polars
 
-    return polars.from_arrow(_named_zones(whole))
+    return polars.from_arrow(_for_polars(whole))
 
 
-def _named_zones(table: pa.Table) -> pa.Table:
-    """Put times of zones such as "+05:30", which polars does not know, into UTC."""
+def _for_polars(table: pa.Table) -> pa.Table:
+    """Put times of zones such as "+05:30" into UTC, and decimals into types that polars knows."""
     for position, field in enumerate(table.schema):
         if pa.types.is_timestamp(field.type) and (field.type.tz or "").startswith(("+", "-")):
             utc = field.with_type(pa.timestamp(field.type.unit, "UTC"))
             table = table.set_column(position, utc, table.column(position).cast(utc.type))
+        elif pa.types.is_decimal256(field.type) or getattr(field.type, "scale", 0) < 0:
+            plain = field.with_type(storage_type(field.type, "text", field.name))
+            table = table.set_column(position, plain, table.column(position).cast(plain.type))
     return table
 
 
@@ -154,7 +157,12 @@ def _from_polars(df: Any, polars: Any) -> pa.Table:
                 else f"Cast it: pl.col({name!r}).cast(pl.Decimal(38, 0)) holds 38 digits.",
             )
     # The oldest level has strings and not string views, which is what everybody reads.
-    return df.to_arrow(compat_level=polars.CompatLevel.oldest())
+    try:
+        return df.to_arrow(compat_level=polars.CompatLevel.oldest())
+    except pa.ArrowInvalid as error:  # lists of Int128
+        raise FrameError(
+            f"A column holds a type that Arrow does not have: {error}.", "Cast it in polars first."
+        ) from error
 
 
 def _check_content(table: pa.Table) -> None:
@@ -192,18 +200,41 @@ def _check_years(table: pa.Table, labels: Any = None) -> None:
         FrameError: Naming the first.
     """
     for position, field in enumerate(table.schema):
-        kind = field.type
-        if pa.types.is_timestamp(kind):
-            low, high = (second * _UNITS[kind.unit] for second in _SECONDS)
-            high += _UNITS[kind.unit] - 1
-        elif pa.types.is_date(kind):
-            per_day = 86_400_000 if pa.types.is_date64(kind) else 1
-            low, high = (second // 86_400 * per_day for second in _SECONDS)
-        else:
-            continue
-        if pa.types.is_timestamp(kind) and kind.unit == "ns":
-            continue  # years 1677 to 2262 are all it has
-        _check_between(field, table.column(position), low, high, labels)
+        values = table.column(position)
+        if pa.types.is_dictionary(field.type):
+            values = values.cast(field.type.value_type)
+        _check_column_years(field.with_type(values.type), values, labels)
+
+
+def _check_column_years(field: Any, values: Any, labels: Any) -> None:
+    kind = field.type
+    for inner in _inside(values):
+        try:
+            _check_column_years(pa.field(field.name, inner.type), inner, None)
+        except FrameError as error:  # its row is that of the inner values
+            raise FrameError(
+                f"Column {field.name!r} holds a time outside the years 1 to 9999.", error.fix
+            ) from error
+    if pa.types.is_timestamp(kind) and kind.unit != "ns":  # those end in 1677 and 2262
+        low, high = (second * _UNITS[kind.unit] for second in _SECONDS)
+        _check_between(field, values, low, high + _UNITS[kind.unit] - 1, labels)
+    elif pa.types.is_date(kind):
+        per_day = 86_400_000 if pa.types.is_date64(kind) else 1
+        low, high = (second // 86_400 * per_day for second in _SECONDS)
+        _check_between(field, values, low, high, labels)
+
+
+def _inside(values: Any) -> list[Any]:
+    """Return the values within lists, structs and maps, as columns of their own."""
+    kind = values.type
+    if pa.types.is_struct(kind):
+        return [pc.struct_field(values, [i]) for i in range(kind.num_fields)]
+    if pa.types.is_map(kind):
+        parts = [(chunk.keys, chunk.items) for chunk in values.chunks]
+        return [pa.chunked_array(part) for part in zip(*parts, strict=True)]
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
+        return [pc.list_flatten(values)]
+    return []
 
 
 def _check_between(field: Any, values: Any, low: int, high: int, labels: Any) -> None:

@@ -73,6 +73,8 @@ def _best(values: Any) -> Any:
         # pandas reads the zone itself: Arrow would make a pytz zone of an offset.
         instants = _best(values.cast(pa.timestamp(kind.unit)))
         return instants.dt.tz_localize("UTC").dt.tz_convert(kind.tz)
+    if pa.types.is_dictionary(kind) and kind.index_type == pa.uint64():
+        values = values.cast(pa.dictionary(pa.int64(), kind.value_type, kind.ordered))
     made = values.to_pandas()
     array = made.to_numpy() if isinstance(made.dtype, np.dtype) else None
     if array is not None and not array.flags.writeable:

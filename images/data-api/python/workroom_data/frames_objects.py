@@ -147,7 +147,7 @@ def _text(name: str, values: Any, labels: Sequence[Any] | None) -> tuple[Any, st
     try:
         return pa.array(values, pa.string(), from_pandas=True), ""
     except UnicodeEncodeError as error:
-        row, value = first_row(values, lambda v: isinstance(v, str) and not v.encode())
+        row, value = first_row(values, lambda v: isinstance(v, str) and v.encode() is None)
         raise refusal(
             name,
             row,
@@ -164,7 +164,7 @@ def _integers(name: str, values: Any, labels: Sequence[Any] | None) -> tuple[Any
     except OverflowError as error:
         row, value = first_row(values, lambda v: kind_of(type(v)) == "int" and v.bit_length() > 63)
         fix = "Store text (astype(str)): no number in Hive has so many digits."
-        if len(str(abs(value))) <= _DIGITS:
+        if abs(value) < 10**_DIGITS:
             fix = f"Use df[{name!r}].map(decimal.Decimal, na_action='ignore'): up to 38 digits."
         raise refusal(name, row, value, "does not fit in 64 bits", fix, labels) from error
 

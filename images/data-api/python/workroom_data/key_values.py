@@ -76,7 +76,8 @@ def _date(value: Any, key: Column) -> date:
     if isinstance(value, np.datetime64):
         value = pd.Timestamp(value)
     if isinstance(value, datetime):
-        if (value.hour, value.minute, value.second, value.microsecond) == (0, 0, 0, 0):
+        finer = getattr(value, "nanosecond", 0)
+        if (value.hour, value.minute, value.second, value.microsecond, finer) == (0, 0, 0, 0, 0):
             return value.date()
         raise _unusable(value, key, f"Key {key.name!r} is a date: leave out the time of day.")
     if isinstance(value, date):

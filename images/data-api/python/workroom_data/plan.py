@@ -16,6 +16,7 @@ from workroom_data.commits import StoredColumn
 from workroom_data.errors import PartitionError, SchemaError
 from workroom_data.fit import Fitted, fit, hive_column
 from workroom_data.frames import to_arrow
+from workroom_data.refusals import first_row
 from workroom_data.session import Session
 
 
@@ -124,10 +125,18 @@ def _without_keys(
 def _only_value(values: pa.ChunkedArray, column: StoredColumn, key: Column, wanted: str) -> None:
     if pa.types.is_dictionary(values.type):
         values = values.cast(values.type.value_type)
-    for value in pc.unique(values).to_pylist():
+    try:
+        found = pc.unique(values).to_pylist()
+    except pa.ArrowNotImplementedError as error:  # lists, structs
+        raise PartitionError(
+            f"Column {column.name!r} has the name of the partition key {key.name!r} and is of type "
+            f"{values.type}.",
+            "Rename it, or drop it from the frame.",
+        ) from error
+    for value in found:
         if _is_text(value, key, wanted):
             continue
-        row = pc.index(values.is_null(), True) if value is None else pc.index(values, value)
+        row, _ = first_row(values.to_pylist(), lambda v: not _is_text(v, key, wanted))
         raise PartitionError(
             f"Column {column.name!r}, row {row}: {value!r} is not the value of the partition key "
             f"{key.name!r}, {wanted!r}.",

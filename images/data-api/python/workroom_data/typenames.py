@@ -65,7 +65,7 @@ def arrow_from_name(text: str) -> Any:
     reader = _Reader(text)
     try:
         found = reader.type()
-    except (ValueError, KeyError, pa.ArrowException) as error:
+    except (ValueError, KeyError, OverflowError, RecursionError, pa.ArrowException) as error:
         raise _unreadable(text) from error
     if reader.at != len(text):
         raise _unreadable(text)

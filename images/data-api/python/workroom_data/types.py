@@ -83,7 +83,9 @@ def storage_type(arrow_type: Any, format: str, column: str) -> Any:
         return _decimal_type(arrow_type, column)
     if kind.is_fixed_size_binary(arrow_type):
         return pa.binary()
-    if kind.is_dictionary(arrow_type) and not kind.is_nested(arrow_type.value_type):
+    if kind.is_dictionary(arrow_type) and not (
+        kind.is_nested(arrow_type.value_type) or kind.is_float16(arrow_type.value_type)
+    ):  # Arrow makes no dictionary of float16 again
         return storage_type(arrow_type.value_type, format, column)
     if _is_list(arrow_type) or kind.is_struct(arrow_type) or kind.is_map(arrow_type):
         return _nested_type(arrow_type, format, column)
@@ -143,12 +145,20 @@ def _hive(stored: Any) -> str:
 
 
 def _timestamp_type(arrow_type: Any, format: str, column: str) -> Any:
-    if arrow_type.tz is not None and not _ZONE.fullmatch(arrow_type.tz):
+    if arrow_type.tz is not None and not _is_zone(arrow_type.tz):
         raise FrameError(
             f"Column {column!r} has the time zone {arrow_type.tz!r}, which has no usual name.",
             "Convert it to one such as 'UTC' or 'Europe/Berlin'.",
         )
     return pa.timestamp("us" if format == "parquet" else arrow_type.unit)
+
+
+def _is_zone(name: str) -> bool:
+    """Say whether a load could read times of this zone."""
+    try:
+        return bool(_ZONE.fullmatch(name)) and pa.lib.string_to_tzinfo(name) is not None
+    except (pa.ArrowException, ValueError, KeyError):
+        return False
 
 
 def _decimal_type(arrow_type: Any, column: str) -> Any:
@@ -239,7 +249,10 @@ def arrow_type(hive: str) -> Any:
     Raises:
         SchemaError: It is not a Hive type, or one that Arrow cannot hold.
     """
-    parsed, rest = _parse_hive(hive.strip().lower(), hive)
+    try:
+        parsed, rest = _parse_hive(hive.strip().lower(), hive)
+    except RecursionError as error:
+        raise _no_hive_type(f"{hive[:80]}…") from error
     if rest:
         raise _no_hive_type(hive)
     return parsed
