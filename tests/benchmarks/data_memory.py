@@ -22,8 +22,8 @@ import pandas as pd
 
 LIMIT = 3.0
 STEPS = ("store text", "load text", "store parquet", "load parquet")
-ROWS = {"mixed": 2_000_000, "category": 4_000_000, "bool": 3_000_000, "int8": 3_000_000}
-"""Rows of each kind of frame, 100 MB and more of each."""
+ROWS = {"mixed": 2_000_000, "category": 7_000_000, "bool": 5_500_000, "int8": 5_500_000}
+"""Rows of each kind of frame, 200 MB and more of each: docs/data-api.md says what less may take."""
 WIDE = {"category": 30, "bool": 40, "int8": 40}
 """Columns of the frames of one kind of columns."""
 
