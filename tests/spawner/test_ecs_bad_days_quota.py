@@ -95,11 +95,12 @@ async def test_the_line_ends_while_people_come(a_world: Opens) -> None:
         full = bad_days.ProvisioningQuotaFull()
         world.fake.suffer(full)
         beginnings = []
-        for n in range(150):
+        for n in range(200):
             beginnings.append(world.begin(f"user-{n:03}"))
             await asyncio.sleep(0.2)
             if n == 100:
                 world.fake.relieve(full)
+        # Twenty seconds after it: up to 7 until the first asks again, and seven rounds of 0.7.
         assert room.waiting < 10
         await asyncio.gather(*(each.running for each in beginnings))
 
