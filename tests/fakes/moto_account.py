@@ -74,6 +74,10 @@ class MotoAccount:
         found = self.groups.describe_auto_scaling_instances(InstanceIds=[self.instances[number]])
         return str(found["AutoScalingInstances"][0]["HealthStatus"])
 
+    def metrics(self, name: str) -> list[dict[str, Any]]:
+        """CloudWatch's metrics of a name."""
+        return list(self._client("cloudwatch").list_metrics(MetricName=name)["Metrics"])
+
     def put_claim(self, number: int, age: float = 0.0) -> None:
         """Write another machine's claim."""
         attribute = {"name": "workroom.mount-hang", "value": str(int(time.time() - age))}

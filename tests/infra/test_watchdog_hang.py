@@ -122,9 +122,10 @@ def test_a_restarted_watchdog_finds_its_mark_and_its_probe(
     machine.watchdog.wait()
     # The agent hangs, too: what was known of this machine is still known.
     machine.metadata.agent_answers = False
-    before = len(machine.account.calls)
+    before, said = len(machine.account.calls), len(machine.log)
     machine.start()
-    until(lambda: machine.state()["hung"], 15, f"seen again\n{machine.log}")
+    again = "ALARM this machine is drained; hung: /"
+    until(lambda: again in machine.log[said:], 15, f"seen again\n{machine.log}")
     assert machine.probes() == [probe]
     look = "DescribeContainerInstances"
     until(lambda: look in [name for _, name in machine.account.calls[before:]], 10, "a look")

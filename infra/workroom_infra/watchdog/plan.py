@@ -214,7 +214,7 @@ class Plan:
 
     @property
     def _may_return(self) -> bool:
-        return self.memory.ours and self.memory.returns < self._settings.returns
+        return self.memory.returns < self._settings.returns
 
     def _quiet(self, now: float) -> bool:
         """Whether all mounts have answered for long enough, and no probe is left behind."""
