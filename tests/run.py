@@ -5,7 +5,7 @@
     python tests/run.py e2e -- -k login      one suite, the rest handed to pytest
     python tests/run.py containers           the image, what runs beside it, mounts that hang
     python tests/run.py pages                the hub's pages in a browser, without Docker
-    python tests/run.py soak                 waits in real time, about 25 minutes
+    python tests/run.py soak                 waits in real time, about 36 minutes
 
 Suites that need the Docker engine, Chromium or mmdebstrap have them installed first on Debian
 and Ubuntu as root; elsewhere they fail with the command to run. An engine is started if none

@@ -49,7 +49,7 @@ def state_of(pid: int) -> str:
 
 
 def test_a_hang_drains_the_machine_and_then_replaces_it(make: Callable[..., MountMachine]) -> None:
-    machine = make(REPLACE_AFTER="6")
+    machine = make(REPLACE_AFTER="6", METRICS="Workroom/Mounts")
     machine.start()
     assert machine.watchdog
     states = States(machine.watchdog.pid)
@@ -69,6 +69,7 @@ def test_a_hang_drains_the_machine_and_then_replaces_it(make: Callable[..., Moun
     states.stop()
     assert sum(states.counts.values()) > 300
     assert not states.bad, states.bad[0]
+    assert {m["Namespace"] for m in machine.account.metrics("HungMounts")} == {"Workroom/Mounts"}
     assert "ALARM this machine is drained" in machine.log
     assert "docs/runbooks/mount-hangs.md" in machine.log
 

@@ -7,7 +7,7 @@ import os
 import re
 import socket
 import sys
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
@@ -202,6 +202,37 @@ class TestSettings:
             shown = ",".join(default) if isinstance(default, tuple) else f"{default}"
             row = f"| `{entry.name.upper()}` | `{shown or ' '}` | {entry.metadata['about']} |"
             assert row in PAGE
+
+
+class TestClock:
+    def test_time_in_which_it_did_not_run_does_not_count(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A machine that was paused finds its probes late, and nobody to blame."""
+        chosen = replace(settings.Settings(), types=("no-such",), state_folder=str(tmp_path))
+        dog = program.Watchdog(chosen)
+        monkeypatch.setattr(dog._helper, "ask", lambda *_: None)
+        dog._last -= 3600
+        dog.tick()
+        assert 0 < dog._awake <= program.LONGEST_STEP < chosen.hang_after / 5
+
+    def test_probes_that_cannot_be_started_are_no_hang(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    ) -> None:
+        root = mounts.holder(mounts.read(), "/")
+        assert root
+        chosen = replace(settings.Settings(), types=(root.type,), state_folder=str(tmp_path))
+        dog = program.Watchdog(chosen)
+        monkeypatch.setattr(dog._helper, "ask", lambda *_: None)
+        monkeypatch.setattr("workroom_infra.watchdog.probes.fork", _no_process_left)
+        for _ in range(3):
+            dog.tick()
+        assert dog._watch.seen(1e9) == Seen()
+        assert capfd.readouterr().err.count("ALARM cannot start a probe") == 1
+
+
+def _no_process_left() -> int:
+    raise BlockingIOError(11, "Resource temporarily unavailable")
 
 
 class TestFleet:

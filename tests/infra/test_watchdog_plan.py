@@ -228,6 +228,16 @@ def test_too_many_at_once_are_held_back_and_go_on_when_there_is_room() -> None:
     assert aws.drained == {"me"}
 
 
+def test_who_is_held_back_asks_seldom() -> None:
+    """Five hundred of them share a quota of 20 a second with the hub."""
+    aws, plan = Cluster(machines=5), Plan(DEFAULTS)
+    aws.claims["other"] = 0.0
+    first = aws.run(plan, HANGS, 300).count(Do.COUNT)
+    later = aws.run(plan, HANGS, 3600).count(Do.COUNT)
+    assert 2 <= first <= 5
+    assert 11 <= later <= 25
+
+
 def test_who_is_held_back_and_well_again_makes_room_at_once() -> None:
     aws, plan = Cluster(machines=5), Plan(DEFAULTS)
     aws.claims["other"] = 0.0

@@ -100,7 +100,7 @@ class Aws:
         return {"name": fleet.CLAIM, "value": value, "targetId": self._me["arn"]}
 
     def _count(self, _: Mapping[str, Any]) -> dict[str, Any]:
-        # Neither call is of the bucket from which the hub looks at everybody's tasks.
+        # Of the bucket from which the hub looks at tasks this takes one call, rarely two.
         [cluster] = self._ecs.describe_clusters(clusters=[self._me["cluster"]])["clusters"]
         machines = cluster["registeredContainerInstancesCount"]
         enough = fleet.allowed(machines, self._settings.share)

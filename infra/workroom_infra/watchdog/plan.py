@@ -13,7 +13,8 @@ from workroom_infra.watchdog.settings import Settings
 from workroom_infra.watchdog.watch import Seen
 
 LONGEST_PAUSE = 30.0
-HELD_PAUSE = 30.0
+HELD_PAUSE = 60.0
+"""Seconds, longer each time: a count takes from the quota with which the hub looks at tasks."""
 
 
 class Phase(str, Enum):
