@@ -17,7 +17,6 @@ import pytest
 from tests.support.mount_machine import FuseMount, MountMachine, States, dies_with_parent, until
 
 pytestmark = pytest.mark.fuse
-READ = "import os, sys; os.statvfs(sys.argv[1]); open(sys.argv[1] + '/data', 'rb').read(65536)"
 
 
 @pytest.fixture
@@ -32,8 +31,8 @@ def load(mount: FuseMount, people: int, seconds: float) -> list[float]:
     reading: list[tuple[float, subprocess.Popen[bytes]]] = []
     while reading or time.monotonic() < ends:
         while len(reading) < people and time.monotonic() < ends:
-            words = mount.command(sys.executable, "-ISc", READ, str(mount.folder))
-            child = subprocess.Popen(words, preexec_fn=dies_with_parent)
+            words = mount.command("head", "-c", "65536", str(mount.folder / "data"))
+            child = subprocess.Popen(words, stdout=subprocess.DEVNULL, preexec_fn=dies_with_parent)
             reading.append((time.monotonic(), child))
         for begun, child in list(reading):
             if child.poll() is not None:
@@ -78,8 +77,8 @@ def test_a_slow_mount_under_load_is_left_alone(make: Callable[..., MountMachine]
     machine = make(HANG_AFTER="5")
     machine.start()
     machine.mount.turn("slow 1.5")
-    took = load(machine.mount, people=6, seconds=6)
-    # statvfs, look-up, open and read: each waited.
+    took = load(machine.mount, people=6, seconds=5)
+    # Look-up, open and read: each waited.
     assert min(took) > 3
     assert machine.account.status() == "ACTIVE"
     assert machine.account.claim() is None
