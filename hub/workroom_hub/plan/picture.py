@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import cast
+from typing import NamedTuple, cast
 
 from workroom_hub.errors import PlanError
 from workroom_hub.plan import report, svg
@@ -103,16 +103,24 @@ def _policies(study: Study) -> str:
         svg.line(_LEFT, axes.y.at(goal), _RIGHT, axes.y.at(goal), "green", "6 4"),
         svg.text(_RIGHT, axes.y.at(goal) - 6, f"target: {goal} s", "green", 11, "end"),
     ]
-    taken: list[tuple[float, float, float]] = []
-    # From the dearest on, so that names on the right keep the place right of their dots.
-    dearest_first = sorted(results, key=lambda each: (-each.cost, each.p95))
-    parts += [_policy(axes, each, each is study.best, taken) for each in dearest_first]
+    # A name keeps off the line of the target. The best has the first choice; then from the dearest
+    # on, so that names on the right keep the place right of their dots.
+    taken = [_Taken(_LEFT, _RIGHT, axes.y.at(goal) + 4, 6)]
+    order = sorted(results, key=lambda each: (each is not study.best, -each.cost, each.p95))
+    parts += [_policy(axes, each, each is study.best, taken) for each in order]
     return "\n".join(parts)
 
 
-def _policy(
-    axes: svg.Axes, result: Result, best: bool, taken: list[tuple[float, float, float]]
-) -> str:
+class _Taken(NamedTuple):
+    """Where a name cannot stand: from `start` to `end`, as near to the height `at` as `reach`."""
+
+    start: float
+    end: float
+    at: float
+    reach: float = 14
+
+
+def _policy(axes: svg.Axes, result: Result, best: bool, taken: list[_Taken]) -> str:
     """Return one policy's dot, bar and name; names keep clear of each other."""
     x, y = axes.x.at(result.cost), axes.y.at(result.p95)
     kind, name = ("blue" if best else "orange"), result.policy.name
@@ -126,21 +134,21 @@ def _policy(
     )
 
 
-def _free_place(
-    x: float, y: float, width: float, taken: list[tuple[float, float, float]]
-) -> tuple[float, float, str]:
+def _free_place(x: float, y: float, width: float, taken: list[_Taken]) -> tuple[float, float, str]:
     """Return where a name goes: right of its dot, left of it, or higher."""
     at = y
     while True:
         for start, shown, anchor in ((x + 9, x + 9, "start"), (x - 9 - width, x - 9, "end")):
             inside = start > _LEFT and start + width < _WIDTH
             if inside and not any(
-                abs(at - other) < 14 and start < end and begin < start + width
-                for begin, end, other in taken
+                abs(at - other.at) < other.reach
+                and start < other.end
+                and other.start < start + width
+                for other in taken
             ):
-                taken.append((start, start + width, at))
+                taken.append(_Taken(start, start + width, at))
                 return shown, at, anchor
-        at -= 14
+        at -= 5
 
 
 def _servers(study: Study) -> str:

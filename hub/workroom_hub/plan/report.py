@@ -86,11 +86,13 @@ def recommendation(study: Study) -> str:
     what = f"{best.policy.name} ({how(best)})"
     waits = f"95 of 100 people wait {seconds(best.p95)} or less, for {money(best.cost)} a day"
     if not study.keeps:
-        shortest = study.settings.plan.assumptions.task_start
+        assumed = study.settings.plan.assumptions
+        pull = 0 if assumed.pre_pulled else assumed.image_pull
         return (
             f"No policy keeps 95 of 100 waits under {seconds(goal)}; the shortest is {what}: "
             f"{waits}. "
-            f"A server takes {seconds(shortest)} to start even where a machine is ready."
+            f"A server takes {seconds(assumed.task_start)} to start even where a machine is ready"
+            f"{f', and {seconds(pull)} for the image' if pull else ''}."
         )
     cheaper = [each for each in study.results if each.cost < best.cost and each is not best]
     if not cheaper:
