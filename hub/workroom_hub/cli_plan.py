@@ -140,7 +140,8 @@ def _show(found: Study, into: Path | None) -> None:
     console.print(f"\n{report.introduction(found)}\n")
     console.print(_policies(found))
     console.print(
-        "p95: 95 of 100 people wait no longer, from the click until it answers.", style="dim"
+        "p95: 95 of 100 people wait no longer, from the click until their server answers.",
+        style="dim",
     )
     console.print(f"\n[bold]{report.recommendation(found)}[/]")
     gave_up = found.best.outcome.gave_up
@@ -166,8 +167,8 @@ def _policies(found: Study) -> Any:
     kinds: dict[str, Callable[[Result], str]] = {
         "target": lambda result: f"{result.policy.target} %",
         "spare": lambda result: f"{result.policy.spare:,}" if result.policy.spare else "",
-        "minimum": lambda result: f"{result.policy.minimum:,}" if result.policy.minimum else "",
-        "warm pool": lambda r: f"to {r.outcome.prepared:,}" if r.policy.warm_pool else "",
+        "min": lambda result: f"{result.policy.minimum:,}" if result.policy.minimum else "",
+        "pool": lambda r: f"to {r.outcome.prepared:,}" if r.policy.warm_pool else "",
     }
     shown = {
         title: told
@@ -176,7 +177,7 @@ def _policies(found: Study) -> Any:
     }
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("  Policy", no_wrap=True)
-    for title in (*shown, "wait p50", "p95", "p99", "a day", "machines"):
+    for title in (*shown, "p50", "p95", "p99", "a day", "machines"):
         table.add_column(title, justify="right", no_wrap=True)
     for result in found.results:
         best = result is found.best

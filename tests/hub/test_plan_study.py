@@ -204,6 +204,18 @@ def test_a_target_that_nobody_keeps() -> None:
     )
 
 
+def test_where_everybody_comes_at_once_machines_must_be_there_before() -> None:
+    settings = with_plan(machine={"type": "m6i.4xlarge"}, assumptions={"new_definitions": 0})
+    course = [Visit(f"u{n}", 9 * 3600, "small", 3600) for n in range(200)]
+    found = study.study(settings, course)
+    assert found.keeps
+    assert found.best.policy.name == f"minimum-{found.best.policy.minimum}"
+    assert all(each.p95 > 30 for each in found.results if each is not found.best)
+    # 16 servers of one core fit a machine: 95 of 100 are 190, on 12 machines.
+    assert found.best.policy.minimum == 12
+    assert found.world.packed.peak == 13
+
+
 def test_percentiles_are_by_nearest_rank() -> None:
     values = [float(n) for n in range(1, 101)]
     assert [study.percentile(values, p) for p in (50, 95, 99)] == [50, 95, 99]

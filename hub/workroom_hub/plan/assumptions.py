@@ -81,7 +81,7 @@ def changed(assumed: Assumptions, words: Iterable[str]) -> Assumptions:
 def written(name: str, value: Any) -> str:
     """Return a value as it is written in workroom.yaml."""
     if value is None:
-        return "of its type"
+        return "its type's"
     if isinstance(value, bool):
         return str(value).lower()
     if name in SIZES:

@@ -71,12 +71,14 @@ def introduction(study: Study) -> str:
     """Return what was simulated, in two sentences."""
     kind, servers = study.kind, peak(study)
     span = "a day" if study.days == 1 else f"{study.days} days"
-    starts = _servers(len(study.world.servers))
+    start, starts = "start", _servers(len(study.world.servers))
+    if study.people == 1:
+        start = "starts"
     return (
-        f"Simulated: {span} of {_people(study.people)} who start {starts}, "
+        f"Simulated: {span} of {_people(study.people)} who {start} {starts}, "
         f"up to {servers:,} at once. They run on {kind.name} machines ({kind.vcpus} vCPUs, "
         f"{kind.full_memory / 2**30:g} GiB, {money(kind.price)} an hour), of which the peak needs "
-        f"{study.world.packed.peak}."
+        f"{study.world.packed.peak:,}."
     )
 
 

@@ -84,7 +84,7 @@ def study(
         return _result(settings, world, kind, policy, days)
 
     results = [result(policy) for policy in settings.plan.policies]
-    best, keeps = _best(settings, results, result)
+    best, keeps = _best(settings, results, world.packed.peak, result)
     if best not in results:
         results.append(best)
     found = quotas.of(settings, world, kind, best.outcome, people)
@@ -154,7 +154,7 @@ def cost(settings: Settings, kind: MachineType, outcome: Outcome) -> float:
 
 
 def _best(
-    settings: Settings, results: list[Result], result: Callable[[Policy], Result]
+    settings: Settings, results: list[Result], peak: int, result: Callable[[Policy], Result]
 ) -> tuple[Result, bool]:
     """Return the cheapest policy that keeps the target, looked for beyond the named ones.
 
@@ -173,6 +173,10 @@ def _best(
         least = _least_headroom(goal, prefix, warm, known, result)
         if least is not None and all(each.policy != least.policy for each in tried):
             tried.append(least)
+    if all(each.p95 > goal for each in tried):
+        # A group that starts from nothing, or everybody at once: machines must be there before.
+        always = _least_minimum(goal, peak, result)
+        tried += [always] if always else []
     keeping = [each for each in tried if each.p95 <= goal]
     if keeping:
         return min(keeping, key=lambda each: (round(each.cost, 6), each.p95)), True
@@ -208,3 +212,22 @@ def _least_headroom(
         middle = (low + high) // 2
         low, high = (middle, high) if keeps(middle) else (low, middle)
     return known[low]
+
+
+def _least_minimum(goal: float, peak: int, result: Callable[[Policy], Result]) -> Result | None:
+    """Return the policy with the fewest machines always there that keeps the goal, or None."""
+
+    def of(machines: int) -> Result:
+        return result(Policy(name=f"minimum-{machines}", minimum=machines))
+
+    low, high, best = 0, peak, of(peak)
+    if best.p95 > goal:
+        return None
+    while high - low > 1:
+        middle = (low + high) // 2
+        tried = of(middle)
+        if tried.p95 <= goal:
+            high, best = middle, tried
+        else:
+            low = middle
+    return best
