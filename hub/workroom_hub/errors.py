@@ -11,6 +11,7 @@
     ├── CloudError              the ECS cluster cannot be used, as AWS or its emulator says
     │   └── EmulatorError       the AWS emulator cannot be installed or does not start
     ├── SshError                the SSH gateway does not start, or its keys cannot be used
+    ├── PlanError               what `workroom plan` is to simulate makes no sense
     ├── DataServerError         the S3 server or the Hive Metastore: not started, not right
     └── HubError                the hub does not start or does not answer
         └── HubRefused          the hub answered, and said no
@@ -76,6 +77,10 @@ class EmulatorError(CloudError):
 
 class SshError(WorkroomError):
     """The SSH gateway does not start, or its keys cannot be used."""
+
+
+class PlanError(WorkroomError):
+    """What `workroom plan` was asked to simulate cannot be: a trace, an assumption, a size."""
 
 
 class DataServerError(WorkroomError):

@@ -18,6 +18,7 @@ from workroom_hub.fields import Port, Section, Size, Slug, Span
 from workroom_hub.settings_data import Data
 from workroom_hub.settings_data import problem as data_problem
 from workroom_hub.settings_ecs import Ecs
+from workroom_hub.settings_plan import Plan
 from workroom_hub.settings_ssh import Ssh
 from workroom_spawner.efs_root import problem_of_root
 
@@ -334,6 +335,7 @@ class Settings(Section):
     ecs: Ecs = Field(default_factory=Ecs)
     data: Data = Field(default_factory=Data)
     build: Build = Field(default_factory=Build)
+    plan: Plan = Field(default_factory=Plan)
 
     @model_validator(mode="after")
     def _names_agree(self) -> Settings:
