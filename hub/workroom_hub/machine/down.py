@@ -24,6 +24,7 @@ from workroom_hub.machine import (
     network,
     processes,
     proxy,
+    registry,
     scratch,
     ssh,
 )
@@ -33,6 +34,7 @@ from workroom_hub.machine.network import INSTALLATION, LABEL, PROBE
 from workroom_hub.machine.scratch import BUILD_LABEL
 from workroom_hub.machine.stack import PORTS_FILE
 from workroom_hub.runtime import EMULATOR_CHOSEN, read_installation
+from workroom_spawner import promotions
 
 if TYPE_CHECKING:
     from docker import DockerClient
@@ -53,6 +55,8 @@ _STATE = (
     "proxy",
     "emulator",
     data_s3.FOLDER,
+    registry.FOLDER,
+    f"{promotions.FILE}*",
     "homes",
     EMULATOR_CHOSEN,
     firewall.RULES_FILE,
@@ -96,6 +100,8 @@ def _stop_everything(stack: Stack, *, purge: bool) -> None:
     with report.step("Users' servers") as step:
         stopped = stop_servers(stack)
         step.result = f"{stopped} stopped" if stopped else "none that the hub knows of"
+    if registry.stop(stack.home):
+        report.line("Image registry: stopped")
     with data.stopping(stack, purge=purge) as data_servers:
         with report.step("Hub") as step:
             hub_ended = processes.stop(stack.home, hub.ROLE, grace=20)
