@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -330,7 +331,9 @@ def test_a_manifest_that_was_changed_is_no_image(
     place = {"Bucket": registry_config.BUCKET, "Key": blob_key(pushed.digest)}
     s3 = server.platform()
     true = s3.get_object(**place)["Body"].read()
-    s3.put_object(**place, Body=true.replace(b"sha256:", b"sha256:0", 1)[:-1])
+    size = b'"size": %d' % json.loads(true)["config"]["size"]
+    assert size in true
+    s3.put_object(**place, Body=true.replace(size, size[:-1] + b"%d" % (9 - int(size[-1:])), 1))
     with pytest.raises(ImageError):
         fetch(engine, server, pushed.ref)
     with pytest.raises(RegistryError, match="damaged"):
