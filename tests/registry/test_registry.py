@@ -28,8 +28,10 @@ from workroom_hub.machine import (
     registry_config,
     registry_images,
 )
+from workroom_hub.registry import server_config
 from workroom_hub.registry.client import RegistryClient
 from workroom_hub.registry.credentials import Credentials
+from workroom_hub.registry.server_config import HALVES, Half
 
 pytestmark = pytest.mark.docker
 Build = Callable[..., Any]
@@ -163,7 +165,7 @@ def test_each_half_may_do_in_s3_what_it_must_and_no_more(
     build()
     pushed = images_command.push(server.stack, None)
     bucket, key = registry_config.BUCKET, blob_key(pushed.digest)
-    local, cache = (_s3(server, half) for half in registry_config.HALVES)
+    local, cache = (_s3(server, half) for half in HALVES)
     people = data_s3.client(server.stack, GATEWAY, USERS)
 
     assert local.get_object(Bucket=bucket, Key=key)["Body"].read()
@@ -184,7 +186,7 @@ def test_each_half_may_do_in_s3_what_it_must_and_no_more(
             client.delete_bucket(Bucket=bucket)
 
 
-def _s3(server: RegistryServer, half: registry_config.Half) -> Any:
+def _s3(server: RegistryServer, half: Half) -> Any:
     import boto3
 
     return boto3.Session().client(
@@ -209,7 +211,7 @@ def test_with_its_disk_wiped_it_has_every_image_still(
     before = client.tags()
 
     server.stop_registry()
-    shutil.rmtree(server.stack.home / registry.FOLDER)
+    shutil.rmtree(server.stack.home / server_config.FOLDER)
     for image_id in pushed.values():
         forget(engine, image_id)
     server.start()

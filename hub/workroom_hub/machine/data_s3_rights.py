@@ -14,7 +14,7 @@ from typing import Any
 
 from workroom_hub.data_environment import BUCKET, PLATFORM, SECRET_OF, USERS
 from workroom_hub.machine import registry_config
-from workroom_hub.machine.registry_config import HALVES
+from workroom_hub.registry.server_config import HALVES
 from workroom_hub.runtime import read_secret, write_private
 
 _PARTS = ("master", "volume", "filer", "s3", "client")

@@ -33,6 +33,7 @@ from workroom_hub.machine.hub import HubApi
 from workroom_hub.machine.network import INSTALLATION, LABEL, PROBE
 from workroom_hub.machine.scratch import BUILD_LABEL
 from workroom_hub.machine.stack import PORTS_FILE
+from workroom_hub.registry import server_config
 from workroom_hub.runtime import EMULATOR_CHOSEN, read_installation
 from workroom_spawner import promotions
 
@@ -55,7 +56,7 @@ _STATE = (
     "proxy",
     "emulator",
     data_s3.FOLDER,
-    registry.FOLDER,
+    server_config.FOLDER,
     f"{promotions.FILE}*",
     "homes",
     EMULATOR_CHOSEN,

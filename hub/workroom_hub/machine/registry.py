@@ -29,9 +29,9 @@ from workroom_hub.machine import (
     registry_config,
     registry_programs,
 )
-from workroom_hub.machine.registry_config import HALVES, Half
 from workroom_hub.machine.stack import Stack, fingerprint
-from workroom_hub.registry import credentials
+from workroom_hub.registry import credentials, server_config
+from workroom_hub.registry.server_config import FOLDER, HALVES, Half
 from workroom_hub.runtime import read_secret, write_private
 
 if TYPE_CHECKING:
@@ -39,8 +39,6 @@ if TYPE_CHECKING:
 
 FRONT = "registry"
 ROLE: dict[Half, str] = {half: f"{half}-registry" for half in HALVES}
-FOLDER = "registry"
-"""Folder of the state folder with the configuration and the sockets."""
 _PATIENCE = 20.0
 """Seconds a part may take to answer."""
 _CACHE_PATIENCE = 5.0
@@ -109,7 +107,7 @@ def answers(stack: Stack) -> bool:
 
 def half_answers(home: Path, half: Half) -> bool:
     """Return whether a half answers on its socket."""
-    return _says(_UnixConnection(home / registry_config.socket(half)), {}) == 200
+    return _says(_UnixConnection(home / server_config.socket(half)), {}) == 200
 
 
 def restart_half(stack: Stack, half: Half) -> None:
@@ -128,14 +126,18 @@ def _write(stack: Stack, gateway: str) -> None:
     file, field = registry.upstream_credentials_file, "registry.upstream_credentials_file"
     upstream = credentials.read(file, field) if file else None
     for half in HALVES:
-        text = registry_config.server(
+        text = server_config.server(
             half,
-            s3=s3_url(stack.settings, gateway),
-            secret=read_secret(home, registry_config.SECRET_OF[half]),
+            bucket=registry_config.BUCKET,
             region=REGION,
             http_secret=read_secret(home, "registry-http-secret"),
+            endpoint=s3_url(stack.settings, gateway),
+            key=(
+                registry_config.IDENTITY[half],
+                read_secret(home, registry_config.SECRET_OF[half]),
+            ),
             upstream=registry.upstream,
-            credentials=upstream,
+            login=upstream.pair if upstream else None,
         )
         _write_if_new(home / FOLDER / f"{half}.json", text)
     pusher, puller = (credentials.of(registry, home, right) for right in ("push", "pull"))
@@ -144,11 +146,11 @@ def _write(stack: Stack, gateway: str) -> None:
     tokens = fingerprint(pusher.password, puller.password)
     # Salted anew each time, so it is the tokens that say whether they changed.
     if _text(rights / "of") != tokens:
-        write_private(rights / "push.htpasswd", credentials.htpasswd(pusher))
-        write_private(rights / "read.htpasswd", credentials.htpasswd(pusher, puller))
+        write_private(rights / "push.htpasswd", server_config.htpasswd([pusher.pair]))
+        write_private(rights / "read.htpasswd", server_config.htpasswd([pusher.pair, puller.pair]))
         write_private(rights / "of", tokens)
     user = pwd.getpwuid(os.geteuid()).pw_name if os.geteuid() == 0 else ""
-    front = registry_config.front(
+    front = server_config.front(
         registry_config.TEMPLATE.read_text(),
         listen=registry.host,
         repository=registry.repository,
@@ -182,7 +184,7 @@ def _ensure_half(stack: Stack, half: Half, program: str, gateway: str) -> bool:
         return False
     processes.stop(home, ROLE[half])
     # One that was killed leaves its socket, which nobody else can listen on.
-    (home / registry_config.socket(half)).unlink(missing_ok=True)
+    (home / server_config.socket(half)).unlink(missing_ok=True)
     child = processes.start(home, ROLE[half], command, _environment(stack, half, gateway), wanted)
     if half == "local":
         programs.wait(home, ROLE[half], child, lambda: half_answers(home, half), _PATIENCE)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from workroom_hub.errors import ConfigError
+from workroom_hub.registry.server_config import htpasswd
 from workroom_hub.runtime import read_secret, write_private
 from workroom_hub.settings_registry import Registry
 
@@ -28,6 +29,11 @@ class Credentials:
 
     def __repr__(self) -> str:
         return f"Credentials({self.username!r})"
+
+    @property
+    def pair(self) -> tuple[str, str]:
+        """Both."""
+        return self.username, self.password
 
     @property
     def auth_config(self) -> dict[str, str]:
@@ -90,29 +96,14 @@ def read(file: Path, field: str) -> Credentials:
     return given
 
 
-def htpasswd(*who: Credentials) -> str:
-    """Return the lines a web server checks tokens against.
-
-    The tokens are 256 random bits, so the hash need not be slow to be safe; it is checked at every
-    request.
-    """
-    import bcrypt
-
-    salted = [
-        (each.username, bcrypt.hashpw(each.password.encode(), bcrypt.gensalt(5)).decode())
-        for each in who
-    ]
-    return "".join(f"{name}:{hashed}\n" for name, hashed in salted)
-
-
 def make_files(folder: Path) -> list[Path]:
     """Make both tokens, each in the form of who needs it; return the files, all of mode 0600."""
     pusher, puller = (Credentials(name, secrets.token_hex(32)) for name in (PUSHER, PULLER))
     files = {
         "push.json": json.dumps(pusher.auth_config) + "\n",
         "pull.json": json.dumps(puller.auth_config) + "\n",
-        "push.htpasswd": htpasswd(pusher),
-        "read.htpasswd": htpasswd(pusher, puller),
+        "push.htpasswd": htpasswd([pusher.pair]),
+        "read.htpasswd": htpasswd([pusher.pair, puller.pair]),
     }
     folder.mkdir(parents=True, mode=0o700)
     for name, text in files.items():
