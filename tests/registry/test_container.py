@@ -1,4 +1,4 @@
-"""What the registry's container runs (`infra/registry/start.py`), as a process, over the real S3."""
+"""What the registry's container runs (`infra/registry/start.py`), as a process, over real S3."""
 
 from __future__ import annotations
 

@@ -32,6 +32,7 @@ from workroom_hub.registry import server_config
 from workroom_hub.registry.client import RegistryClient
 from workroom_hub.registry.credentials import Credentials
 from workroom_hub.registry.server_config import HALVES, Half
+from workroom_hub.settings import Settings
 
 pytestmark = pytest.mark.docker
 Build = Callable[..., Any]
@@ -237,21 +238,30 @@ def test_an_image_of_others_is_fetched_once_and_served_without_its_upstream(
                 port=one.stack.settings.registry.port,
             )
             mirrored.start()
-            image.tag(f"{theirs.host}/library/thing", "1")
+            image.tag(f"{theirs.host}/library/workroom-registry-test-base", "1")
             for event in engine.api.push(
-                f"{theirs.host}/library/thing", "1", stream=True, decode=True
+                f"{theirs.host}/library/workroom-registry-test-base", "1", stream=True, decode=True
             ):
                 assert "error" not in event, event
-            through = f"{mirrored.host}/library/thing:1"
+            through = f"{mirrored.host}/library/workroom-registry-test-base:1"
             forget(engine, image.id)
             assert fetch(engine, mirrored, through)
             assert engine.images.get(through).id == image.id
         forget(engine, image.id)
 
+        # A build takes its base image the same way.
+        mine = {"base_image": "workroom-registry-test-base:1", "tag": f"{MINE}/x:1"}
+        wanting = Settings.model_validate({**mirrored.stack.settings.model_dump(), "build": mine})
+        registry_images.base(wanting, mirrored.stack.home, QUIET)
+        assert engine.images.get("workroom-registry-test-base:1").id == image.id
+        forget(engine, image.id)
+
         assert fetch(engine, mirrored, through), "its upstream is gone, and it has it"
         assert engine.images.get(through).id == image.id
         client = RegistryClient(
-            mirrored.host, "library/thing", Credentials(*mirrored.auth("pull").values())
+            mirrored.host,
+            "library/workroom-registry-test-base",
+            Credentials(*mirrored.auth("pull").values()),
         )
         kept = client.look("1")
         assert kept is not None

@@ -51,6 +51,7 @@ def build(stack: Stack, *, retry: bool = False, fresh: bool = False) -> str:
         fresh: Build everything anew.
     """
     with stack.report.step(f"Image {stack.settings.build.tag}") as step:
+        registry_images.base(stack.settings, stack.home, step, fresh=fresh)
         built = image.build_image(
             stack.settings,
             progress=step.update,

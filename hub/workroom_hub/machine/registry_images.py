@@ -11,18 +11,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from workroom_hub.errors import ImageError, RegistryError
+from workroom_hub.errors import ImageError, RegistryError, WorkroomError
 from workroom_hub.machine.console import human_bytes
+from workroom_hub.machine.engine import connect
 from workroom_hub.machine.image import CONTENT_LABEL
 from workroom_hub.registry import credentials, names
 from workroom_hub.registry.client import Damaged, RegistryClient
 from workroom_hub.registry.credentials import Right
-from workroom_hub.settings_registry import Registry, reference
+from workroom_hub.settings_registry import Registry, reference, upstream_reference
 
 if TYPE_CHECKING:
     from docker import DockerClient
 
     from workroom_hub.machine.console import Step
+    from workroom_hub.settings import Settings
 
 
 @dataclass(frozen=True)
@@ -140,6 +142,37 @@ def fetch(engine: DockerClient, registry: Registry, home: Path, ref: str, step: 
         refused = _refused(ref, "pulled", error)
         raise ImageError(refused.message, refused.fix) from error
     return True
+
+
+def base(settings: Settings, home: Path, step: Step, *, fresh: bool = False) -> None:
+    """Fetch the base image through the registry's cache, if there is one and it is needed.
+
+    Where that fails the build goes on as without: it asks the image's own registry, or makes it.
+    """
+    from docker.errors import DockerException
+
+    ref = settings.build.base_image
+    through = upstream_reference(settings.registry, ref)
+    if not through:
+        return
+    try:
+        client = connect()
+        try:
+            if fresh or not client.images.list(name=ref):
+                step.update(f"base image {ref}: asking {settings.registry.host}")
+                if fresh and client.images.list(name=through):
+                    client.images.remove(through)
+                fetch(client, settings.registry, home, through, step)
+                name, tag = _parts(ref)
+                client.images.get(through).tag(name, tag)
+        finally:
+            client.close()
+    except (DockerException, WorkroomError) as error:
+        step.update(f"base image {ref}: not through the registry ({_first_line(error)})")
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)[:200]
 
 
 def is_ours(registry: Registry, ref: str) -> bool:
