@@ -64,8 +64,8 @@ def server(
         # From AWS's S3 engines fetch layers themselves, by a signed address that lasts minutes.
         "redirect": {"disable": bool(endpoint)},
         "delete": {"enabled": False},
-        # Its purge of unfinished uploads ends the whole process on S3, at a minute of its own choice
-        # (distribution/distribution #4590, #4713).
+        # Its purge of unfinished uploads ends the whole process on S3, at a minute of its own
+        # choice (distribution/distribution #4590, #4713).
         "maintenance": {"uploadpurging": {"enabled": False}},
     }
     found: dict[str, Any] = {
