@@ -288,7 +288,8 @@ def purge_question(stack: Stack) -> str:
         what = [f"{count} home{'' if count == 1 else 's'}", "every account"]
     tables = data_s3.size(stack.home)
     if tables:
-        what.insert(0, f"every table ({human_bytes(tables)})")
+        kept = "every table and pushed image" if registry.is_here(stack) else "every table"
+        what.insert(0, f"{kept} ({human_bytes(tables)})")
     listed = " and ".join([", ".join(what[:-1]), what[-1]] if len(what) > 1 else what)
     return f"This removes {listed} of '{stack.settings.instance}' for ever. Go on?"
 

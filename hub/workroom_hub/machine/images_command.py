@@ -103,19 +103,24 @@ def show(found: list[dict[str, Any]]) -> None:
     console = Console(highlight=False)
     for row in found:
         why = f"promoted {row['since']} by {row['by']}" if row["since"] else "as workroom.yaml says"
-        console.print(f"[bold]{row['name']}[/]: people get {escape(row['next'])} ({escape(why)})")
+        console.print(
+            f"[bold]{row['name']}[/]: people get {escape(row['next'])} ({escape(why)})",
+            soft_wrap=True,
+        )
         if row["former"]:
-            console.print(f"  before: {escape(row['former'])}")
+            console.print(f"  before: {escape(row['former'])}", soft_wrap=True)
         if row["problem"]:
             console.print(f"  [yellow]{escape(row['problem'])}[/]")
         if not row["registry"]:
             continue
-        table = Table("Tag", "Digest", "Built", "Size", "RStudio", "", box=box.SIMPLE)
+        table = Table(box=box.SIMPLE, pad_edge=False, padding=(0, 1, 0, 0))
+        for title in ("Tag", "Digest", "Built", "Size", "RStudio", ""):
+            table.add_column(title, no_wrap=title in ("Tag", "Digest", "Built"))
         for each in row["registry"]:
             table.add_row(
                 escape(each["tag"]),
-                each["digest"][:19],
-                (each["created"] or "").replace("T", " ")[:16],
+                each["digest"][7:19],
+                (each["created"] or "")[:10],
                 human_bytes(each["bytes"]),
                 escape(each["rstudio"] or ""),
                 each["is"] or "",
