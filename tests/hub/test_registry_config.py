@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from workroom_hub.machine import registry_config
+from workroom_hub.machine import registry, registry_config, registry_programs
 from workroom_hub.registry import server_config
 from workroom_hub.registry.server_config import HALVES, Half
 
@@ -83,3 +84,52 @@ def test_no_half_may_do_everything_or_reach_the_other() -> None:
         each for each in registry_config.policy("local")["Statement"] if "Delete" in str(each)
     ]
     assert deletes["Resource"].endswith("/repositories/*/_uploads/*")
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_what_is_installed_is_not_started_by_its_package(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, there: bool
+) -> None:
+    """Debian would open ports 80 and 5000 of every address; a policy of somebody else's stays."""
+    policy = tmp_path / "policy-rc.d"
+    if there:
+        policy.write_text("theirs")
+    commands: list[list[str]] = []
+    monkeypatch.setattr(registry_programs, "_POLICY", policy)
+    monkeypatch.setattr(registry_programs.os, "geteuid", lambda: 0)
+    monkeypatch.setattr(registry_programs.shutil, "which", lambda name, path="": f"/bin/{name}")
+    monkeypatch.setattr(
+        registry_programs.subprocess, "run", lambda words, **_: commands.append(words)
+    )
+
+    def interrupted() -> None:
+        with registry_programs._services_stay_off(["docker-registry", "nginx-light"]):
+            assert policy.read_text() == ("theirs" if there else "#!/bin/sh\nexit 101\n")
+            assert there or policy.stat().st_mode & 0o111
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert policy.exists() is there
+    assert ["systemctl", "disable", "nginx"] in commands
+    assert ["systemctl", "disable", "docker-registry"] in commands
+
+
+def test_a_machine_that_has_both_programs_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry_programs, "find", lambda program: f"/usr/sbin/{program}")
+    monkeypatch.setattr(registry_programs, "_services_stay_off", None)
+    step: Any = None
+    found = registry_programs.ensure(step)
+    assert found == {n: f"/usr/sbin/{n}" for n in ("docker-registry", "nginx")}
+
+
+def test_a_machine_without_a_registry_is_not_searched_for_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(registry.processes, "stop", lambda home, role: asked.append(role))
+    assert not registry.stop(tmp_path)
+    assert not asked
+    (tmp_path / "local-registry.pid").touch()
+    registry.stop(tmp_path)
+    assert len(asked) == 3

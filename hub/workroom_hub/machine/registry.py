@@ -88,7 +88,10 @@ def ensure(stack: Stack, gateway: str, found: dict[str, str], step: Step) -> Non
 
 def stop(home: Path) -> bool:
     """Stop all parts; images stay in S3. Return whether one ran."""
-    stopped = [processes.stop(home, role) for role in (FRONT, *ROLE.values())]
+    roles = (FRONT, *ROLE.values())
+    if not any(path.exists() for path in (home / FOLDER, *(home / f"{r}.pid" for r in roles))):
+        return False  # most installations have none, and looking for processes takes a moment
+    stopped = [processes.stop(home, role) for role in roles]
     return any(stopped)
 
 
