@@ -17,6 +17,7 @@ from tests.fakes.registry_bad_days import (
     digest,
 )
 from workroom_hub.errors import RegistryError
+from workroom_hub.machine import registry_images
 from workroom_hub.registry.client import Damaged, RegistryClient
 from workroom_hub.registry.credentials import Credentials
 
@@ -106,3 +107,20 @@ def test_a_registry_that_is_away_says_where_to_look() -> None:
         gone.tags()
     assert "registry.address" in caught.value.fix
     assert TOKEN not in str(vars(caught.value))
+
+
+@pytest.mark.parametrize(
+    ("said", "fix"),
+    [
+        ("unauthorized: authentication required", "Tokens"),
+        ("no basic auth credentials", "Tokens"),
+        ("received unexpected HTTP status: 503 Service Temporarily Unavailable", "does not run"),
+        ("filesystem layer verification failed for digest sha256:" + "401" * 21, "images check"),
+        ("dial tcp 10.0.0.1:443: connect: connection refused", "does not answer"),
+        ("something new", "docs/registry.md"),
+    ],
+)
+def test_what_an_engine_says_of_a_registry_gets_its_next_step(said: str, fix: str) -> None:
+    found = registry_images._refused("r.example.com/a:1", "pulled", said)
+    assert said in found.message
+    assert fix in found.fix

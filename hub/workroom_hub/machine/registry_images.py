@@ -6,6 +6,7 @@ file of its own.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -228,9 +229,12 @@ def _refused(what: str, done: str, error: object) -> RegistryError:
     """Return a sentence for what an engine says of a registry."""
     said = str(getattr(error, "explanation", "") or error).strip()
     low = said.lower()
-    if "unauthorized" in low or "no basic auth" in low or "denied" in low or "401" in low:
+    status = re.search(r"\b(401|403|50[234])\b", low)  # a digest may hold such digits too
+    code = status[1] if status else ""
+    refused = any(word in low for word in ("unauthorized", "no basic auth", "denied"))
+    if refused or code in ("401", "403"):
         fix = "Its token may not do this, or is not the registry's: docs/registry.md, Tokens"
-    elif "503" in low:
+    elif code:
         fix = "That half of the registry does not run. On this machine: workroom up"
     elif "digest" in low or "verification failed" in low or "filesystem layer" in low:
         fix = "The registry has damaged bytes: workroom images check"
