@@ -11,6 +11,7 @@ import pytest
 from docker.errors import APIError, ImageNotFound
 
 from tests.support.registry_server import PlainRegistry, RegistryServer, import_image
+from workroom_hub.machine import registry
 
 MINE = "workroom-registry-test"
 SIZE = 2 * 2**20
@@ -39,8 +40,9 @@ def one(
 
 @pytest.fixture
 def server(one: RegistryServer) -> RegistryServer:
-    """A registry that runs."""
-    one.start()
+    """A registry that runs as its settings say; a test may have left another."""
+    if not (registry.answers(one.stack) and one.runs_as_told()):
+        one.start()
     return one
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
 import os
 import subprocess
 import tarfile
@@ -16,7 +17,7 @@ from workroom_hub.data_environment import PLATFORM
 from workroom_hub.machine import data_s3, processes, registry
 from workroom_hub.machine.console import Step
 from workroom_hub.machine.image import CONTENT_LABEL
-from workroom_hub.registry import credentials
+from workroom_hub.registry import credentials, server_config
 from workroom_hub.registry.credentials import Right
 from workroom_hub.runtime import Runtime
 
@@ -52,6 +53,11 @@ class RegistryServer(S3Server):
         started = super().start()
         registry.ensure(self.stack, GATEWAY, self.programs, QUIET)
         return started
+
+    def runs_as_told(self) -> bool:
+        """Tell whether the cache was last started for the upstream of these settings."""
+        told = json.loads((self.stack.home / server_config.FOLDER / "cache.json").read_text())
+        return bool(told["proxy"]["remoteurl"] == self.stack.settings.registry.upstream)
 
     def stop_registry(self) -> None:
         """Stop the registry; its S3 server runs on."""
@@ -93,7 +99,6 @@ class PlainRegistry:
         return f"http://{self.host}"
 
     def __enter__(self) -> PlainRegistry:
-        import json
         import time
         import urllib.request
 
