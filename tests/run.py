@@ -40,6 +40,8 @@ TOOLS = {
     "dockerd": "docker.io",
     "iptables": "iptables",
     "mmdebstrap": "mmdebstrap",
+    "docker-registry": "docker-registry",
+    "nginx": "nginx-light",
     # What people use over ssh.
     "ssh": "openssh-client",
     "rsync": "rsync",

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from workroom_hub import cli_plan
+from workroom_hub import cli_images, cli_plan
 from workroom_hub.errors import WorkroomError
 from workroom_hub.runtime import state_folder
 
@@ -48,6 +48,7 @@ config = typer.Typer(no_args_is_help=True, help="The settings file, workroom.yam
 app.add_typer(users, name="users")
 app.add_typer(config, name="config")
 cli_plan.register(app)
+cli_images.register(app)
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
@@ -137,8 +138,8 @@ def logs(
     what: Annotated[
         str,
         typer.Argument(
-            help="hub, proxy, ssh, s3, metastore, emulator, build, a user (ann), or a user's "
-            "server (ann/gpu)."
+            help="hub, proxy, ssh, s3, metastore, registry, emulator, build, a user (ann), or a "
+            "user's server (ann/gpu)."
         ),
     ] = "hub",
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on as lines arrive.")] = False,

@@ -17,8 +17,10 @@ from workroom_hub.addresses import hub_api_url, hub_url
 from workroom_hub.runtime import Runtime
 from workroom_hub.settings import Settings, offered_profiles
 from workroom_hub.static_files import static_version
+from workroom_spawner import promotions
 from workroom_spawner.local import LocalSpawner
 from workroom_spawner.profiles import Catalog, Image, Profile
+from workroom_spawner.promotions import Promotions
 
 TEMPLATES = Path(__file__).parent / "templates"
 CLI_SERVICE = "workroom-cli"
@@ -128,6 +130,7 @@ def catalog(settings: Settings, runtime: Runtime) -> Catalog:
         cpus,
         memory,
         settings.default_profile or profiles[0].name,
+        Promotions(runtime.home / promotions.FILE),
     )
 
 

@@ -7,6 +7,7 @@
     │   ├── NetworkError        the users' network or its firewall
     │   └── PortTaken           another process listens where we must
     ├── ImageError              an image can be neither built nor pulled
+    ├── RegistryError           the image registry: not started, refuses, or holds damaged bytes
     ├── ProxyError              the web proxy does not start
     ├── CloudError              the ECS cluster cannot be used, as AWS or its emulator says
     │   └── EmulatorError       the AWS emulator cannot be installed or does not start
@@ -61,6 +62,10 @@ class PortTaken(MachineError):
 
 class ImageError(WorkroomError):
     """An image can be neither built nor pulled."""
+
+
+class RegistryError(WorkroomError):
+    """The image registry does not start, refuses, or does not hold what it should."""
 
 
 class ProxyError(WorkroomError):

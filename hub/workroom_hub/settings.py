@@ -19,6 +19,8 @@ from workroom_hub.settings_data import Data
 from workroom_hub.settings_data import problem as data_problem
 from workroom_hub.settings_ecs import Ecs
 from workroom_hub.settings_plan import Plan
+from workroom_hub.settings_registry import Registry
+from workroom_hub.settings_registry import problem as registry_problem
 from workroom_hub.settings_ssh import Ssh
 from workroom_spawner.efs_root import problem_of_root
 
@@ -336,6 +338,7 @@ class Settings(Section):
     data: Data = Field(default_factory=Data)
     build: Build = Field(default_factory=Build)
     plan: Plan = Field(default_factory=Plan)
+    registry: Registry = Field(default_factory=Registry)
 
     @model_validator(mode="after")
     def _names_agree(self) -> Settings:
@@ -368,6 +371,7 @@ class Settings(Section):
         else:
             problem = ""
         problem = problem or data_problem(self.data, self.spawner)
+        problem = problem or registry_problem(self.registry, self.spawner, data=self.data.enabled)
         if problem:
             raise ValueError(problem)
         return self
