@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
+from workroom_hub.deploy import commands as deploy
 from workroom_hub.errors import WorkroomError
 from workroom_hub.runtime import state_folder
 
@@ -46,6 +47,7 @@ users = typer.Typer(no_args_is_help=True, help="Accounts of people who log in wi
 config = typer.Typer(no_args_is_help=True, help="The settings file, workroom.yaml.")
 app.add_typer(users, name="users")
 app.add_typer(config, name="config")
+app.add_typer(deploy.app, name="deploy")
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]

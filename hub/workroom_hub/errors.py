@@ -10,6 +10,7 @@
     ├── ProxyError              the web proxy does not start
     ├── CloudError              the ECS cluster cannot be used, as AWS or its emulator says
     │   └── EmulatorError       the AWS emulator cannot be installed or does not start
+    ├── DeployError             `workroom deploy` cannot do it, or AWS refuses
     ├── SshError                the SSH gateway does not start, or its keys cannot be used
     ├── DataServerError         the S3 server or the Hive Metastore: not started, not right
     └── HubError                the hub does not start or does not answer
@@ -72,6 +73,10 @@ class CloudError(WorkroomError):
 
 class EmulatorError(CloudError):
     """The AWS emulator cannot be installed or does not start."""
+
+
+class DeployError(WorkroomError):
+    """`workroom deploy` cannot make the template, or AWS cannot make what it says."""
 
 
 class SshError(WorkroomError):

@@ -275,6 +275,10 @@ class Aws(Section):
         again = next((group for group in twice if twice.count(group) > 1), "")
         if again:
             raise ValueError(f"data_access: the group '{again}' is there twice; keep one")
+        if "everybody" in twice:
+            raise ValueError(
+                "data_access: no group is called 'everybody'; write data_read and data_write"
+            )
         return self
 
 

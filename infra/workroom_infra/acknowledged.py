@@ -18,7 +18,7 @@ WILDCARDS = {
     "Definitions": "A family for each content; all begin with the instance's name.",
     "Families": "The action knows no resource, and reads names only.",
     "TagsOfWhatItMakes": "Tags at the making of tasks and definitions only, by the condition.",
-    "Homes": "Access points get their ids when they are made; CreateAccessPoint names the file system.",
+    "Homes": "Access points get their ids when they are made; it names the file system.",
     "TagsOfHomes": "Tags at the making of access points only, by the condition.",
     "CountMachines": "DescribeAutoScalingGroups knows no resource, and only reads.",
     "LastLines": "Log streams are named after tasks.",
@@ -33,7 +33,7 @@ WILDCARDS = {
     "FindTheAgentsEndpoint": "DiscoverPollEndpoint knows no resource, and only reads.",
     "Work": "A machine gets its id when it registers; the condition names the cluster.",
     "TagsAtRegistration": "Tags at registration only, by the condition.",
-    "DrainWhenAMountHangs": "IAM cannot tie a machine to its own id; the condition names the cluster.",
+    "DrainWhenAMountHangs": "IAM ties no machine to its own id; the condition names the cluster.",
     "ReplaceItself": "The ARN of a group has a part that AWS makes up; its name is written out.",
     "Metrics": "PutMetricData knows no resource; the condition names the namespace.",
     "Logs": "Log streams are named after machines.",
@@ -41,12 +41,13 @@ WILDCARDS = {
 }
 """Why a statement has a wildcard, by its name."""
 
+_SESSION_MANAGER = "arn:<AWS::Partition>:iam::aws:policy/AmazonSSMManagedInstanceCore"
 EVERYWHERE = {
-    "AwsSolutions-SMG4": "A rotated secret must reach running services: docs/deploy-aws.md has the steps.",
+    "AwsSolutions-SMG4": "Rotated by hand, with the services restarted: docs/deploy-aws.md.",
     "AwsSolutions-RDS11": "The port is no secret; only one security group reaches it.",
     "AwsSolutions-AS3": "Machines come and go by the hour; metrics and alarms say what matters.",
-    "AwsSolutions-ECS2": "Names and addresses; everything secret is under 'secrets', as a test checks.",
-    "AwsSolutions-IAM4[Policy::arn:<AWS::Partition>:iam::aws:policy/AmazonSSMManagedInstanceCore]": (
+    "AwsSolutions-ECS2": "Names and addresses; secrets are under 'secrets', as a test checks.",
+    f"AwsSolutions-IAM4[Policy::{_SESSION_MANAGER}]": (
         "AWS keeps up what Session Manager needs; there is no ssh to machines."
     ),
 }

@@ -1,4 +1,4 @@
-"""Load balancers: HTTPS for the web page, TCP for ssh, HTTPS inside the network for the registry."""
+"""Load balancers: HTTPS for pages, TCP for ssh, HTTPS inside the network for the registry."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The cluster that servers run on: one Auto Scaling group of one instance size, and one for GPUs."""
+"""The cluster of the servers: one Auto Scaling group of one instance size, and one for GPUs."""
 
 from __future__ import annotations
 

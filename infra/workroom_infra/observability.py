@@ -368,8 +368,8 @@ def _costs(parts: Parts) -> str:
     return (
         "### Costs by person\n"
         "Every server carries the tags `workroom:user`, `workroom:profile` and "
-        f"`workroom:instance` (here `{parts.instance}`). Once they are activated as cost allocation "
-        "tags, with split cost allocation data for Amazon ECS, "
+        f"`workroom:instance` (here `{parts.instance}`). Once activated as cost allocation tags, "
+        "with split cost allocation data for Amazon ECS, "
         f"[Cost Explorer]({explorer}) groups by `workroom:user`. Hours by person are in the hub's "
         "table `usage` (docs/monitoring.md)."
     )

@@ -5,7 +5,7 @@ The hub's and the servers' are those that docs/ecs.md lists and explains.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from aws_cdk import aws_iam as iam
@@ -32,7 +32,7 @@ def allow(
     sid: str,
     actions: Sequence[str],
     resources: Sequence[str],
-    conditions: dict[str, dict[str, object]] | None = None,
+    conditions: Mapping[str, Mapping[str, object]] | None = None,
 ) -> iam.PolicyStatement:
     """Return one statement."""
     return iam.PolicyStatement(

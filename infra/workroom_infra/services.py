@@ -230,7 +230,7 @@ def _container(
                 "awslogs-group": log_group.log_group_name,
                 "awslogs-region": _region(scope),
                 "awslogs-stream-prefix": program.name,
-                # Whoever writes logs faster than they are taken loses lines, and does not stand still.
+                # Who logs faster than it is taken loses lines, and does not stand still.
                 "mode": "non-blocking",
                 "max-buffer-size": "8m",
             },

@@ -6,7 +6,6 @@ import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import aws_cdk as cdk
 from aws_cdk import aws_ec2 as ec2
@@ -18,19 +17,18 @@ from constructs import Construct
 from workroom_hub.settings import Settings
 from workroom_hub.settings_aws import Aws, machine_type
 from workroom_hub.settings_deployed import NOT_THERE, OUTPUTS, STATE, merged
-from workroom_infra import acknowledged, alarms, observability, rights, walls
+from workroom_infra import acknowledged, alarms, observability, programs, rights, walls
 from workroom_infra.database import Database
 from workroom_infra.entrances import Names, RegistryDoor, SshDoor, WebDoor
 from workroom_infra.homes import Homes
 from workroom_infra.machine_image import WATCHDOG_METRICS, MachineImage
 from workroom_infra.machines import Cluster, Machines
 from workroom_infra.network import Network
+from workroom_infra.roles import EVERYBODY, Roles
+from workroom_infra.secret_store import Secrets
 from workroom_infra.services import Platform, Program, Service
-from workroom_infra.secret_store import HUB, SEEDS, Secrets
 from workroom_infra.walls import Walls
 from workroom_infra.warehouse import FOLDER, LogBucket, Store
-
-_EVERYBODY = "everybody"
 
 
 class WorkroomStack(cdk.Stack):
@@ -109,52 +107,8 @@ class WorkroomStack(cdk.Stack):
 
     def _roles(self) -> None:
         """Make every role, empty; `_grant` fills them."""
-        name, groups = self._settings.instance, self._aws.data_access
-        self.task_roles = {
-            _EVERYBODY: self._task_role("TaskRole", f"{name}-task"),
-            **{
-                each.group: self._task_role(f"TaskRole-{each.group}", f"{name}-task-{each.group}")
-                for each in groups
-            },
-        }
-        self.start_role = self._task_role("StartRole", f"{name}-start", any_task=True)
-        services = ("Hub", "Proxy", "Gateway", "Registry", "Metastore")
-        self.service_roles = {
-            service: self._task_role(f"{service}Role", f"{name}-{service.lower()}")
-            for service in services
-        }
-        self.service_start_roles = {
-            service: self._task_role(
-                f"{service}StartRole", f"{name}-{service.lower()}-start", any_task=True
-            )
-            for service in services
-        }
-        self.machine_role = self._machine_role("MachineRole", f"{name}-machine")
-        self.image_role = self._machine_role("ImageRole", f"{name}-image-build")
-
-    def _task_role(self, id: str, name: str, *, any_task: bool = False) -> iam.Role:
-        """Return a role of tasks; unless `any_task`, of those of this account and region only."""
-        conditions = {
-            "StringEquals": {"aws:SourceAccount": self._aws.account},
-            "ArnLike": {"aws:SourceArn": self._place.arn("ecs", "*")},
-        }
-        tasks = iam.ServicePrincipal("ecs-tasks.amazonaws.com")
-        return iam.Role(
-            self,
-            id,
-            role_name=f"{name}-{self._aws.region}"[:64],
-            assumed_by=tasks if any_task else tasks.with_conditions(conditions),
-        )
-
-    def _machine_role(self, id: str, name: str) -> iam.Role:
-        managed = ["AmazonSSMManagedInstanceCore"]
-        return iam.Role(
-            self,
-            id,
-            role_name=f"{name}-{self._aws.region}"[:64],
-            assumed_by=iam.ServicePrincipal("ec2.amazonaws.com"),
-            managed_policies=[iam.ManagedPolicy.from_aws_managed_policy_name(n) for n in managed],
-        )
+        groups = [each.group for each in self._aws.data_access]
+        self.roles = Roles(self, "Roles", place=self._place, groups=groups)
 
     def _stores(self) -> None:
         network, instance = self.network, self._settings.instance
@@ -164,7 +118,7 @@ class WorkroomStack(cdk.Stack):
             name=f"{instance}-homes",
             subnets=network.servers.subnets,
             security_group=self.walls.homes,
-            policy=rights.mounting(self._place, task_roles=self._task_role_arns()),
+            policy=rights.mounting(self._place, task_roles=self.roles.server_arns),
         )
         access = self.access_log.bucket
         self.warehouse = Store(self, "Warehouse", logs=access, folder="warehouse")
@@ -216,7 +170,7 @@ class WorkroomStack(cdk.Stack):
                     cluster=instance,
                     instance_type=size,
                     image=aws.gpu_machine_image if gpu else aws.machine_image,
-                    role=self.machine_role.without_policy_updates(),
+                    role=self.roles.machine.without_policy_updates(),
                     vpc=self.network.vpc,
                     subnets=self.network.servers_selection(),
                     security_group=self.walls.machines,
@@ -236,7 +190,7 @@ class WorkroomStack(cdk.Stack):
             pull_secret=self.secrets.pull.secret_arn,
             watchdog=self.watchdog,
             log_group=self.machine_log.log_group_name,
-            role=self.image_role.without_policy_updates(),
+            role=self.roles.image_build.without_policy_updates(),
             subnet=self.network.servers.subnets[0],
             security_group=self.walls.machines,
             disk=40,
@@ -278,7 +232,7 @@ class WorkroomStack(cdk.Stack):
         )
         address = self.platform.address
         first = self.secrets.first_password
-        of_groups = {g: r.role_arn for g, r in self.task_roles.items() if g != _EVERYBODY}
+        of_groups = {g: r.role_arn for g, r in self.roles.servers.items() if g != EVERYBODY}
         self.outputs |= {
             "Cluster": self.cluster.cluster.ref,
             "Subnets": ",".join(subnet.subnet_id for subnet in self.network.servers.subnets),
@@ -288,9 +242,9 @@ class WorkroomStack(cdk.Stack):
             "CapacityProvider": plain.provider.ref,
             "GpuCapacityProvider": gpu[0].provider.ref if gpu else NOT_THERE,
             "AutoScalingGroup": plain.group.auto_scaling_group_name,
-            "TaskRole": self.task_roles[_EVERYBODY].role_arn,
+            "TaskRole": self.roles.servers[EVERYBODY].role_arn,
             "GroupRoles": json.dumps(of_groups),
-            "ExecutionRole": self.start_role.role_arn,
+            "ExecutionRole": self.roles.server_start.role_arn,
             "LogGroup": self.server_log.log_group_name,
             "RegistrySecret": self.secrets.pull.secret_arn,
             "FileSystem": self.homes.id,
@@ -307,12 +261,17 @@ class WorkroomStack(cdk.Stack):
         }
 
     def _platform(self) -> None:
+        self.programs = programs.all_of(self._facts())
+        groups = {
+            "Hub": self.walls.hub,
+            "Proxy": self.walls.proxy,
+            "Gateway": self.walls.gateway,
+            "Registry": self.walls.registry,
+            "Metastore": self.walls.metastore,
+        }
         self.services = {
-            "Hub": self._service("Hub", self._hub(), self.walls.hub),
-            "Proxy": self._service("Proxy", self._proxy(), self.walls.proxy),
-            "Gateway": self._service("Gateway", self._gateway(), self.walls.gateway),
-            "Registry": self._service("Registry", self._registry(), self.walls.registry),
-            "Metastore": self._service("Metastore", self._metastore(), self.walls.metastore),
+            name: self._service(name, program, groups[name])
+            for name, program in self.programs.items()
         }
         self.services["Proxy"].behind(
             self.web.listener, target_groups=[self.web.target.target_group_arn]
@@ -331,127 +290,35 @@ class WorkroomStack(cdk.Stack):
             id,
             platform=self.platform,
             program=program,
-            task_role=self.service_roles[id].without_policy_updates(),
-            execution_role=self.service_start_roles[id].without_policy_updates(),
+            task_role=self.roles.services[id].without_policy_updates(),
+            execution_role=self.roles.service_starts[id].without_policy_updates(),
             log_group=self.platform_log,
             subnets=self.network.servers.subnets,
             security_group=group,
         )
 
-    # What the services run.
-
-    def _hub(self) -> Program:
-        secrets = {**self._state(*HUB, *SEEDS), **_log_in("DATABASE", self.hub_database.secret_arn)}
-        if first := self.secrets.first_password:
-            secrets |= _log_in("FIRST_ADMIN", first.secret_arn)
-        if self._aws.oidc_secret:
-            secrets["WORKROOM_OIDC_CLIENT_SECRET"] = self._aws.oidc_secret
-        database = self.hub_database
-        environment = self._common() | {
-            "WORKROOM_DATABASE_HOST": database.host,
-            "WORKROOM_DATABASE_NAME": database.name,
-        }
-        return Program(
-            name="hub",
-            image=self._aws.images.hub,
-            command=["hub"],
-            ports=[walls.HUB_API],
-            environment=environment,
-            secrets=secrets,
-            check=["workroom-service", "check", "hub"],
-            cpu=2048,
-            memory=4096,
-            folders=(STATE, "/tmp"),  # noqa: S108
-            replace=True,
-            stop_seconds=30,
-        )
-
-    def _proxy(self) -> Program:
-        return Program(
-            name="proxy",
-            image=self._aws.images.hub,
-            command=["proxy"],
-            ports=[walls.WEB, walls.PROXY_API],
-            environment=self._common(),
-            secrets=self._state("proxy-token"),
-            check=["workroom-service", "check", "proxy"],
-            cpu=1024,
-            memory=2048,
-            folders=(STATE, "/tmp"),  # noqa: S108
-            # The hub tells routes to one proxy.
-            replace=True,
-            stop_seconds=30,
-        )
-
-    def _gateway(self) -> Program:
-        return Program(
-            name="gateway",
-            image=self._aws.images.hub,
-            command=["ssh"],
-            ports=[walls.SSH],
-            environment=self._common(),
-            secrets=self._state("ssh-token", *SEEDS),
-            cpu=1024,
-            memory=2048,
-            folders=(STATE, "/tmp"),  # noqa: S108
-        )
-
-    def _registry(self) -> Program:
-        return Program(
-            name="registry",
-            image=self._aws.images.registry,
-            command=[],
-            ports=[walls.REGISTRY],
-            environment={
-                "REGISTRY_BUCKET": self.blobs.bucket.bucket_name,
-                "REGISTRY_REGION": self._aws.region,
-                "REGISTRY_REPOSITORY": self._settings.instance,
-            },
-            secrets={
-                "REGISTRY_PULL": self.secrets.pull.secret_arn,
-                "REGISTRY_PUSH": self.secrets.push.secret_arn,
-                "REGISTRY_HTTP_SECRET": self.secrets.hexadecimal["registry-http-secret"].secret_arn,
-            },
-            cpu=1024,
-            memory=2048,
-            folders=("/tmp", "/run", "/var/lib/registry"),  # noqa: S108
-        )
-
-    def _metastore(self) -> Program:
-        database = self.metastore_database
-        return Program(
-            name="metastore",
-            image=self._aws.images.metastore,
-            command=[],
-            ports=[walls.METASTORE],
-            environment={
-                "METASTORE_DATABASE_HOST": database.host,
-                "METASTORE_DATABASE_NAME": database.name,
-                "METASTORE_WAREHOUSE": self.outputs["Warehouse"],
-            },
-            secrets={
-                f"METASTORE_DATABASE_{part.upper()}": f"{database.secret_arn}:{part}::"
-                for part in ("username", "password")
-            },
-            check=["workroom-metastore-check"],
-            cpu=1024,
-            memory=2048,
-            folders=("/tmp", "/var/lib/metastore"),  # noqa: S108
-        )
-
-    def _common(self) -> dict[str, str]:
-        """Return what hub, proxy and gateway are told; the settings have no secret in them."""
+    def _facts(self) -> programs.Facts:
+        """Return what the programs are told; the settings have no secret in them."""
         which = f"{self._aws.account}/{self._aws.region}/{self._settings.instance}"
-        return {
-            "WORKROOM_SETTINGS": self.to_json_string(merged(self._settings, self.outputs)),
-            # The same in every deployment: servers are known by it.
-            "WORKROOM_INSTALLATION": hashlib.sha256(which.encode()).hexdigest()[:32],
-            "WORKROOM_HOME": STATE,
-        }
-
-    def _state(self, *names: str) -> dict[str, str]:
-        found = self.secrets.hexadecimal
-        return {f"WORKROOM_SECRET_{_variable(name)}": found[name].secret_arn for name in names}
+        hub, metastore, secrets = self.hub_database, self.metastore_database, self.secrets
+        return programs.Facts(
+            aws=self._aws,
+            instance=self._settings.instance,
+            common={
+                "WORKROOM_SETTINGS": self.to_json_string(merged(self._settings, self.outputs)),
+                # The same in every deployment: servers are known by it.
+                "WORKROOM_INSTALLATION": hashlib.sha256(which.encode()).hexdigest()[:32],
+                "WORKROOM_HOME": STATE,
+            },
+            hexadecimal={name: each.secret_arn for name, each in secrets.hexadecimal.items()},
+            first_password=secrets.first_password.secret_arn if secrets.first_password else "",
+            pull=secrets.pull.secret_arn,
+            push=secrets.push.secret_arn,
+            blobs=self.blobs.bucket.bucket_name,
+            hub_database=(hub.host, hub.name, hub.secret_arn),
+            metastore_database=(metastore.host, metastore.name, metastore.secret_arn),
+            warehouse=self.outputs["Warehouse"],
+        )
 
     def _observability(self) -> None:
         observability.LogAlarms(
@@ -501,18 +368,18 @@ class WorkroomStack(cdk.Stack):
 
     def _grant_people(self) -> None:
         bucket = self.warehouse.bucket.bucket_arn
-        shares = {_EVERYBODY: (self._aws.data_read, self._aws.data_write)}
+        shares = {EVERYBODY: (self._aws.data_read, self._aws.data_write)}
         shares |= {each.group: (each.read, each.write) for each in self._aws.data_access}
         for group, (read, write) in shares.items():
             _give(
-                self.task_roles[group],
+                self.roles.servers[group],
                 rights.of_home(self._place, file_system=self.homes.id),
                 rights.of_tables(bucket, read=read, write=write),
             )
-        for statement in rights.keeping_tables(bucket, task_roles=self._task_role_arns()):
+        for statement in rights.keeping_tables(bucket, task_roles=self.roles.server_arns):
             self.warehouse.bucket.add_to_resource_policy(statement)
         _give(
-            self.start_role,
+            self.roles.server_start,
             rights.of_server_start(
                 self._place,
                 log_group=self.server_log.log_group_name,
@@ -522,39 +389,36 @@ class WorkroomStack(cdk.Stack):
 
     def _grant_services(self) -> None:
         _give(
-            self.service_roles["Hub"],
+            self.roles.services["Hub"],
             rights.of_hub(
                 self._place,
                 cluster=self.cluster.name,
                 file_system=self.homes.id,
                 log_group=self.server_log.log_group_name,
-                task_roles=self._task_role_arns(),
-                execution_role=self.start_role.role_arn,
+                task_roles=self.roles.server_arns,
+                execution_role=self.roles.server_start.role_arn,
             ),
         )
-        _give(self.service_roles["Registry"], rights.of_registry(self.blobs.bucket.bucket_arn))
-        images = self._aws.images
-        programs = {
-            "Hub": (images.hub, self._hub()),
-            "Proxy": (images.hub, self._proxy()),
-            "Gateway": (images.hub, self._gateway()),
-            "Registry": (images.registry, self._registry()),
-            "Metastore": (images.metastore, self._metastore()),
-        }
-        for service, (image, program) in programs.items():
+        _give(self.roles.services["Registry"], rights.of_registry(self.blobs.bucket.bucket_arn))
+        for name, program in self.programs.items():
+            start = self.roles.service_starts[name]
             _give(
-                self.service_start_roles[service],
+                start,
                 rights.of_service_start(
                     self._place,
                     log_group=self.platform_log.log_group_name,
-                    repository=_repository(self.partition, image),
-                    secrets=sorted({_without_key(arn) for arn in program.secrets.values()}),
+                    repository=_repository(self.partition, program.image),
+                    secrets=programs.arns_of(program.secrets),
                 ),
             )
+            # Else the first task would start before it may fetch anything.
+            for role in (start, self.roles.services[name]):
+                if policy := role.node.try_find_child("DefaultPolicy"):
+                    self.services[name].service.node.add_dependency(policy)
 
     def _grant_machines(self) -> None:
         _give(
-            self.machine_role,
+            self.roles.machine,
             rights.of_machine(
                 self._place,
                 cluster=self.cluster.name,
@@ -565,12 +429,9 @@ class WorkroomStack(cdk.Stack):
         )
         archive = f"arn:{self.partition}:s3:::{assets_bucket(self._settings)}/assets/*"
         _give(
-            self.image_role,
+            self.roles.image_build,
             rights.of_image_build(secret=self.secrets.pull.secret_arn, archive=archive),
         )
-
-    def _task_role_arns(self) -> list[str]:
-        return [role.role_arn for role in self.task_roles.values()]
 
 
 _ELB_5XX = cdk.aws_elasticloadbalancingv2.HttpCodeElb.ELB_5XX_COUNT
@@ -587,24 +448,6 @@ def _give(role: iam.Role, *lists: Sequence[iam.PolicyStatement]) -> None:
         role.add_to_policy(statement)
 
 
-def _log_in(name: str, secret: str) -> dict[str, str]:
-    return {f"WORKROOM_{name}_{part.upper()}": f"{secret}:{part}::" for part in _LOG_IN}
-
-
-_LOG_IN = ("username", "password")
-
-
-def _without_key(value: str) -> str:
-    """Return the secret's ARN of a value such as `ARN:password::`."""
-    for part in _LOG_IN:
-        value = value.removesuffix(f":{part}::")
-    return value
-
-
-def _variable(name: str) -> str:
-    return name.upper().replace("-", "_")
-
-
 def _repository(partition: str, image: str) -> str:
     """Return the ARN of an image's repository in Amazon ECR."""
     host, _, rest = image.partition("/")
@@ -613,14 +456,26 @@ def _repository(partition: str, image: str) -> str:
 
 
 def _retention(days: int) -> logs.RetentionDays:
-    words: dict[int, Any] = {
-        **{1: "ONE_DAY", 3: "THREE_DAYS", 5: "FIVE_DAYS", 7: "ONE_WEEK", 14: "TWO_WEEKS"},
-        **{30: "ONE_MONTH", 60: "TWO_MONTHS", 90: "THREE_MONTHS", 120: "FOUR_MONTHS"},
-        **{150: "FIVE_MONTHS", 180: "SIX_MONTHS", 365: "ONE_YEAR", 400: "THIRTEEN_MONTHS"},
-        **{545: "EIGHTEEN_MONTHS", 731: "TWO_YEARS", 1096: "THREE_YEARS"},
-        **{1827: "FIVE_YEARS", 3653: "TEN_YEARS"},
-    }
-    return logs.RetentionDays[words[days]]
+    return {
+        1: logs.RetentionDays.ONE_DAY,
+        3: logs.RetentionDays.THREE_DAYS,
+        5: logs.RetentionDays.FIVE_DAYS,
+        7: logs.RetentionDays.ONE_WEEK,
+        14: logs.RetentionDays.TWO_WEEKS,
+        30: logs.RetentionDays.ONE_MONTH,
+        60: logs.RetentionDays.TWO_MONTHS,
+        90: logs.RetentionDays.THREE_MONTHS,
+        120: logs.RetentionDays.FOUR_MONTHS,
+        150: logs.RetentionDays.FIVE_MONTHS,
+        180: logs.RetentionDays.SIX_MONTHS,
+        365: logs.RetentionDays.ONE_YEAR,
+        400: logs.RetentionDays.THIRTEEN_MONTHS,
+        545: logs.RetentionDays.EIGHTEEN_MONTHS,
+        731: logs.RetentionDays.TWO_YEARS,
+        1096: logs.RetentionDays.THREE_YEARS,
+        1827: logs.RetentionDays.FIVE_YEARS,
+        3653: logs.RetentionDays.TEN_YEARS,
+    }[days]
 
 
 def _all_but(folder: str) -> list[str]:
