@@ -63,6 +63,12 @@ def main(words: list[str] | None = None) -> int:
     except WorkroomError as error:
         print(f"{error.message}\n{error.fix}", file=sys.stderr)
         return 1
+    except RuntimeError as error:
+        # The report is printed already; the CDK's own error has nothing that it lacks.
+        if "ValidationFailed" not in str(error):
+            raise
+        print("cdk-nag found what is listed above; see acknowledged.py.", file=sys.stderr)
+        return 1
     return 0
 
 
