@@ -12,6 +12,8 @@ from workroom_infra.secret_store import HUB, SEEDS
 from workroom_infra.services import Program
 
 _TEMPORARY = "/tmp"  # noqa: S108  (in the container)
+_PYTHON_THERE = "/opt/workroom/bin/python"
+_CONNECTS = f"import socket; socket.create_connection(('127.0.0.1', {walls.METASTORE}), 5).close()"
 _PARTS = ("username", "password")
 
 
@@ -144,12 +146,13 @@ def metastore(facts: Facts) -> Program:
         command=[],
         ports=[walls.METASTORE],
         environment={
-            "METASTORE_DATABASE_HOST": host,
-            "METASTORE_DATABASE_NAME": name,
-            "METASTORE_WAREHOUSE": facts.warehouse,
+            "WORKROOM_METASTORE_DATABASE_HOST": host,
+            "WORKROOM_METASTORE_DATABASE_NAME": name,
+            "WORKROOM_METASTORE_FOLDER": "/var/lib/metastore",
+            "WORKROOM_DATA_WAREHOUSE": facts.warehouse,
         },
-        secrets=_log_in("METASTORE_DATABASE", secret),
-        check=["workroom-metastore-check"],
+        secrets=_log_in("WORKROOM_METASTORE_DATABASE", secret),
+        check=[_PYTHON_THERE, "-c", _CONNECTS],
         folders=(_TEMPORARY, "/var/lib/metastore"),
     )
 
