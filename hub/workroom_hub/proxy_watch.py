@@ -8,6 +8,7 @@ asks it, every few seconds, for the one route that it always has: the hub's own.
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -20,17 +21,16 @@ EVERY = 5.0
 
 async def knows_us(proxy: Any, routespec: str) -> bool | None:
     """Tell whether the proxy has the hub's own route; None if it does not answer."""
-    path = proxy._routespec_to_chp_path(routespec)
-    url = f"{proxy.api_url.rstrip('/')}/api/routes{path}"
+    name = json.dumps(proxy._routespec_to_chp_path(routespec)).encode()
+    # It has no question for the root alone, so it answers with all: a megabyte for 5,000 servers.
+    url = f"{proxy.api_url.rstrip('/')}/api/routes"
     timeout = aiohttp.ClientTimeout(total=4)
     try:
         async with (
             aiohttp.ClientSession(timeout=timeout) as session,
             session.get(url, headers={"Authorization": f"token {proxy.auth_token}"}) as answer,
         ):
-            if answer.status == 404:
-                return False
-            return True if answer.status == 200 else None
+            return name + b":" in await answer.read() if answer.status == 200 else None
     except (aiohttp.ClientError, TimeoutError, OSError):
         return None
 

@@ -255,20 +255,30 @@ class TestProxyWatch:
             await proxy_watch.watch(knows, tell, sleep=sleep)
         assert told == [1], "after the third answer, and not for a proxy that is away"
 
-    @pytest.mark.parametrize(("status", "knows"), [(200, True), (404, False), (503, None)])
-    async def test_what_a_proxy_answers(self, status: int, knows: bool | None) -> None:
+    @pytest.mark.parametrize(
+        ("status", "routes", "knows"),
+        [
+            (200, {"/": {"target": "http://hub"}, "/user/ann": {}}, True),
+            (200, {"/user/ann": {"target": "http://10.0.0.1/"}}, False),
+            (200, {}, False),
+            (503, {}, None),
+        ],
+    )
+    async def test_what_a_proxy_answers(
+        self, status: int, routes: dict[str, Any], knows: bool | None
+    ) -> None:
         seen = []
 
-        async def routes(request: web.Request) -> web.Response:
+        async def answer(request: web.Request) -> web.Response:
             seen.append((request.path, request.headers["Authorization"]))
-            return web.json_response({}, status=status)
+            return web.Response(text=json.dumps(routes, separators=(",", ":")), status=status)
 
         app = web.Application()
-        app.router.add_get("/{path:.*}", routes)
+        app.router.add_get("/{path:.*}", answer)
         async with TestServer(app) as server:
             proxy = _Proxy(str(server.make_url("")))
-            assert await proxy_watch.knows_us(proxy, "workroom.example.com/") is knows
-        assert seen == [("/api/routes/workroom.example.com", "token secret")]
+            assert await proxy_watch.knows_us(proxy, "/") is knows
+        assert seen == [("/api/routes", "token secret")]
 
     async def test_a_proxy_that_is_away_is_not_one_without_routes(self) -> None:
         assert await proxy_watch.knows_us(_Proxy("http://127.0.0.1:9"), "/") is None
