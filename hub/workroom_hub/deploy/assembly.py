@@ -91,6 +91,7 @@ def synthesise(out: Path | None = None) -> Assembly:
     _require_extra()
     folder = (out or state_folder() / "deploy").resolve()
     folder.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    print("Making the template …", file=sys.stderr, flush=True)
     done = subprocess.run(
         [sys.executable, "-m", "workroom_infra.app", "--out", str(folder)],
         env=_environment(path),
