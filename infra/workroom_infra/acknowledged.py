@@ -41,14 +41,17 @@ WILDCARDS = {
 }
 """Why a statement has a wildcard, by its name."""
 
-_SESSION_MANAGER = "arn:<AWS::Partition>:iam::aws:policy/AmazonSSMManagedInstanceCore"
+_MANAGED = "arn:<AWS::Partition>:iam::aws:policy"
 EVERYWHERE = {
     "AwsSolutions-SMG4": "Rotated by hand, with the services restarted: docs/deploy-aws.md.",
     "AwsSolutions-RDS11": "The port is no secret; only one security group reaches it.",
     "AwsSolutions-AS3": "Machines come and go by the hour; metrics and alarms say what matters.",
     "AwsSolutions-ECS2": "Names and addresses; secrets are under 'secrets', as a test checks.",
-    f"AwsSolutions-IAM4[Policy::{_SESSION_MANAGER}]": (
+    f"AwsSolutions-IAM4[Policy::{_MANAGED}/AmazonSSMManagedInstanceCore]": (
         "AWS keeps up what Session Manager needs; there is no ssh to machines."
+    ),
+    f"AwsSolutions-IAM4[Policy::{_MANAGED}/EC2InstanceProfileForImageBuilder]": (
+        "AWS keeps up what Image Builder needs; the machine lives while it builds an image."
     ),
 }
 """Findings of the whole stack."""

@@ -148,7 +148,7 @@ def system(log_group: str) -> dict[str, Any]:
     return _document(
         "The EFS helper and the log agent",
         [
-            "dnf install -y amazon-efs-utils amazon-cloudwatch-agent python3-boto3 unzip",
+            "dnf install -y amazon-efs-utils amazon-cloudwatch-agent python3-boto3 awscli-2 unzip",
             _file("/opt/aws/amazon-cloudwatch-agent/etc/amazon-cloudwatch-agent.json", agent),
             "systemctl enable amazon-cloudwatch-agent",
         ],

@@ -13,6 +13,7 @@ EVERYBODY = "everybody"
 """Name of the role of people who are in no group with rights of its own. No group is called so."""
 SERVICES = ("Hub", "Proxy", "Gateway", "Registry", "Metastore")
 _SESSION_MANAGER = "AmazonSSMManagedInstanceCore"
+_IMAGE_BUILDER = "EC2InstanceProfileForImageBuilder"
 
 
 class Roles(Construct):
@@ -39,7 +40,7 @@ class Roles(Construct):
             for name in SERVICES
         }
         self.machine = self._of_machines("Machine", "machine")
-        self.image_build = self._of_machines("ImageBuild", "image-build")
+        self.image_build = self._of_machines("ImageBuild", "image-build", _IMAGE_BUILDER)
 
     @property
     def server_arns(self) -> list[str]:
@@ -60,14 +61,17 @@ class Roles(Construct):
             assumed_by=tasks if any_task else tasks.with_conditions(ours),
         )
 
-    def _of_machines(self, id: str, name: str) -> iam.Role:
-        managed = iam.ManagedPolicy.from_aws_managed_policy_name(_SESSION_MANAGER)
+    def _of_machines(self, id: str, name: str, *more: str) -> iam.Role:
+        managed = [
+            iam.ManagedPolicy.from_aws_managed_policy_name(policy)
+            for policy in (_SESSION_MANAGER, *more)
+        ]
         return iam.Role(
             self,
             id,
             role_name=self._named(name),
             assumed_by=iam.ServicePrincipal("ec2.amazonaws.com"),
-            managed_policies=[managed],
+            managed_policies=managed,
         )
 
     def _named(self, name: str) -> str:
