@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from workroom_hub import cli_images, cli_plan
+from workroom_hub.deploy import commands as deploy
 from workroom_hub.errors import WorkroomError
 from workroom_hub.runtime import state_folder
 
@@ -49,6 +50,7 @@ app.add_typer(users, name="users")
 app.add_typer(config, name="config")
 cli_plan.register(app)
 cli_images.register(app)
+app.add_typer(deploy.app, name="deploy")
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]

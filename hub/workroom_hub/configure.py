@@ -63,7 +63,7 @@ def _web(settings: Settings, runtime: Runtime, c: Config) -> None:
 
 
 def _database(runtime: Runtime, c: Config) -> None:
-    c.JupyterHub.db_url = f"sqlite:///{runtime.home / 'hub.sqlite'}"
+    c.JupyterHub.db_url = runtime.database_url
     c.JupyterHub.cookie_secret = bytes.fromhex(runtime.secret("cookie-secret"))
     c.JupyterHub.config_file = ""
 
@@ -72,7 +72,8 @@ def _proxy(settings: Settings, runtime: Runtime, c: Config) -> None:
     c.JupyterHub.proxy_class = "workroom_hub.app.PatientProxy"
     # A process of its own: the hub can restart under running users.
     c.ConfigurableHTTPProxy.should_start = False
-    c.ConfigurableHTTPProxy.api_url = f"http://127.0.0.1:{settings.web.proxy_api_port}"
+    here = f"http://127.0.0.1:{settings.web.proxy_api_port}"
+    c.ConfigurableHTTPProxy.api_url = settings.web.proxy_api_url or here
     c.ConfigurableHTTPProxy.auth_token = runtime.secret("proxy-token")
     c.JupyterHub.cleanup_servers = False
     c.JupyterHub.cleanup_proxy = False

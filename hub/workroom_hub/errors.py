@@ -11,6 +11,7 @@
     ├── ProxyError              the web proxy does not start
     ├── CloudError              the ECS cluster cannot be used, as AWS or its emulator says
     │   └── EmulatorError       the AWS emulator cannot be installed or does not start
+    ├── DeployError             `workroom deploy` cannot do it, or AWS refuses
     ├── SshError                the SSH gateway does not start, or its keys cannot be used
     ├── PlanError               what `workroom plan` is to simulate makes no sense
     ├── DataServerError         the S3 server or the Hive Metastore: not started, not right
@@ -78,6 +79,10 @@ class CloudError(WorkroomError):
 
 class EmulatorError(CloudError):
     """The AWS emulator cannot be installed or does not start."""
+
+
+class DeployError(WorkroomError):
+    """`workroom deploy` cannot make the template, or AWS cannot make what it says."""
 
 
 class SshError(WorkroomError):

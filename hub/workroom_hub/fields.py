@@ -47,7 +47,10 @@ Size = Annotated[int, BeforeValidator(parse_size)]
 Span = Annotated[int, BeforeValidator(parse_span)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 
-SIZES = ("memory", "shared_memory", "instance_memory", "keep_free", "disk")
+SIZES = (
+    *("memory", "shared_memory", "instance_memory", "keep_free"),
+    *("machine_disk", "database_disk", "disk"),
+)
 """Names of the fields that are a `Size`."""
 SPANS = (
     *("stop_after", "check_every", "max_age", "start_timeout", "http_timeout"),
