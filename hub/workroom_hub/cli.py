@@ -6,6 +6,7 @@ Modules that a command needs are imported inside it, so that each command starts
 from __future__ import annotations
 
 import errno
+import shlex
 import signal
 import sys
 import traceback
@@ -242,7 +243,7 @@ def users_disable(name: str, yes: Yes = False) -> None:
     _hub().call("PUT", f"workroom/users/{_quoted(name)}/disabled", timeout=180)
     print(
         f"Disabled '{name}': no log-in or SSH key works, and tokens are gone. "
-        "To let them in again: workroom users enable NAME"
+        f"To let them in again: workroom users enable {shlex.quote(name)}"
     )
 
 

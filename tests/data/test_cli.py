@@ -365,6 +365,8 @@ class TestFailing:
             ["head", "sales.orders", "year="],
             ["head", "sales.orders", "year=1/year=2"],
             ["head", "sales.orders", "-n", "0"],
+            ["head", "sales.orders", "-n", "9" * 21],
+            ["history", "sales.orders", "-n", "9" * 21],
             ["rollback", "sales.orders", "--number", "x"],
             ["nothing"],
             ["ls", "--colour"],
@@ -374,6 +376,7 @@ class TestFailing:
         said = run(*words)
         assert (said.code, said.out) == (2, "")
         assert said.err
+        assert "unexpected" not in said.err
 
     def test_an_outage(self, run: Run, orders: Table, metastore: CatalogueInMemory) -> None:
         metastore.down = True
@@ -446,13 +449,14 @@ class TestShown:
             monkeypatch.setenv("NO_COLOR", "1")
 
     def test_what_others_wrote_cannot_steer_the_terminal(self, run: Run, orders: Table) -> None:
-        evil = "\x1b]0;owned\x07[red]\u202e\r\n"
+        bidi = "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
+        evil = f"\x1b]0;owned\x07[red]\u202e\r\n{bidi}"
         frame = FRAME.assign(name=evil)
         store_dataframe(frame, "sales", "orders", ["2016"], note=evil)
         for words in (["history", "sales.orders"], ["head", "sales.orders"]):
             said = run(*words).out
             assert "\\x1b]0;owned\\x07[red]\\u202e\\r\\n" in said
-            assert not {"\x1b", "\x07", "\r", "\u202e"} & set(said)
+            assert not {"\x1b", "\x07", "\r", *bidi} & set(said)
         assert run("head", "sales.orders", "--json").json[0]["name"] == evil
 
     def test_json_of_any_value(self) -> None:

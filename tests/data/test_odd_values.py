@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import pandas as pd
@@ -37,6 +39,27 @@ def stored(frame: Any, name: str = "t", **given: Any) -> Any:
 def test_a_date_key_drops_no_nanosecond(local: Session) -> None:
     day = pd.Timestamp("2020-01-01") + pd.Timedelta(1, "ns")
     with pytest.raises(PartitionError, match="time of day"):
+        store_dataframe(FRAME, "db", "t", {"day": day}, partition_keys={"day": "date"})
+
+
+BERLIN = ZoneInfo("Europe/Berlin")
+
+
+@pytest.mark.parametrize("format", [str, pd.Timestamp, datetime.fromisoformat])
+@pytest.mark.parametrize("zone", [None, UTC])
+def test_midnight_is_a_day(local: Session, format: Any, zone: Any) -> None:
+    day: Any = "2020-01-01" if format is str else format("2020-01-01")
+    day = day if format is str else day.replace(tzinfo=zone)
+    batch = store_dataframe(FRAME, "db", "t", {"day": day}, partition_keys={"day": "date"})
+    assert batch.partition == "day=2020-01-01"
+
+
+@pytest.mark.parametrize(
+    "day",
+    [datetime(2020, 1, 1, tzinfo=BERLIN), pd.Timestamp("2020-01-01", tz="Asia/Tokyo")],
+)
+def test_midnight_elsewhere_is_no_day_of_a_date_key(local: Session, day: Any) -> None:
+    with pytest.raises(PartitionError, match=r"no time zone: use value\.date\(\)"):
         store_dataframe(FRAME, "db", "t", {"day": day}, partition_keys={"day": "date"})
 
 
@@ -94,6 +117,43 @@ def test_every_decimal_comes_to_polars(local: Session, kind: Any) -> None:
     frame = pa.table({"c": pa.array([1500, None], pa.int64()).cast(pa.decimal128(19, 0))})
     stored(frame.set_column(0, "c", frame["c"].cast(kind)))
     assert load_dataframe("db", "t", as_="polars")["c"].to_list() == [1500, None]
+
+
+PRICE = Decimal("1.50")
+
+
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [
+        (pa.list_(pa.decimal256(60, 2)), [PRICE]),
+        (pa.large_list(pa.decimal256(60, 2)), [PRICE]),
+        (pa.list_(pa.decimal256(60, 2), 2), [PRICE, None]),
+        (pa.list_(pa.list_(pa.decimal256(60, 2))), [[PRICE]]),
+        (pa.struct([("a", pa.decimal256(60, 2))]), {"a": PRICE}),
+        (pa.list_(pa.decimal128(5, -2)), [Decimal(1500)]),
+        (pa.list_(pa.timestamp("us", "+05:30")), [datetime(2020, 1, 1, tzinfo=UTC)]),
+    ],
+)
+def test_what_polars_does_not_know_inside_others_is_converted(
+    local: Session, kind: Any, value: Any
+) -> None:
+    stored(pa.table({"c": pa.array([value, None], kind)}), format="parquet")
+    assert load_dataframe("db", "t", as_="polars")["c"].to_list() == [value, None]
+
+
+@pytest.mark.parametrize("format", ["text", "parquet"])
+@pytest.mark.parametrize("kind", [pa.string_view(), pa.binary_view()])
+def test_a_dictionary_of_views_comes_back_as_one_of_its_values(
+    local: Session, kind: Any, format: str
+) -> None:
+    values = pa.array(["a", "b"]).cast(pa.binary()).cast(kind)
+    column = pa.DictionaryArray.from_arrays(pa.array([1, None, 0], pa.int8()), values)
+    expected = [value.as_py() for value in column]
+    found = stored(pa.table({"c": column}), format=format)["c"]
+    assert pa.types.is_dictionary(found.type)
+    assert found.to_pylist() == expected
+    frame = pd.DataFrame({"c": pd.arrays.ArrowExtensionArray(pa.chunked_array([column]))})
+    assert stored(frame, "p", format=format)["c"].array._pa_array.to_pylist() == expected
 
 
 def test_what_polars_alone_has_is_refused_inside_a_list_too(local: Session) -> None:

@@ -410,6 +410,14 @@ class TestConditions:
         with pytest.raises(PartitionError, match=says):
             select(KEYS, None, where)
 
+    def test_the_example_in_the_message_can_be_read(self) -> None:
+        """Of a table whose keys are texts, as keys are unless somebody says otherwise."""
+        texts = [Column("year", "string"), Column("month", "string")]
+        with pytest.raises(PartitionError) as caught:
+            select(texts, None, "month = 3")
+        example = str(caught.value).split('"')[1]
+        assert select(texts, None, example).keeps(("2016", "3"))
+
     def test_null_meets_nothing(self) -> None:
         null = ("__HIVE_DEFAULT_PARTITION__", "x")
         for where in ("year = 'a'", "year != 'a'", "month != 1", "month < 1"):

@@ -219,6 +219,12 @@ class TestRollback:
         assert rollback("sales", "t", ["2016"]).partition == "year=2016"
         assert loaded() == [4, 2]
 
+    def test_what_there_is_is_named_once(self, local: Session) -> None:
+        first, second = stored(1, YEAR), stored(2, YEAR)
+        rollback("sales", "t", YEAR)
+        with pytest.raises(NotFound, match=rf"There are: {first}, {second}\.$"):
+            rollback("sales", "t", YEAR, batch_id="x")
+
     def test_what_cannot_be_gone_back_to(self, local: Session) -> None:
         current = stored(1, YEAR)
         with pytest.raises(NotFound, match="no earlier batch"):

@@ -40,8 +40,12 @@ def test_whose_socket_it_is_decides_who_listens() -> None:
 
 
 def test_an_address_of_another_machine_is_refused() -> None:
-    with pytest.raises(PortTaken, match=r"cannot be used at 192\.0\.2\.77"):
+    with pytest.raises(PortTaken, match=r"cannot be used at 192\.0\.2\.77") as caught:
         ports.require_free("192.0.2.77", 8000, "the web page", "web.host")
+    assert "Correct the address" in caught.value.fix
+    assert "process" not in caught.value.fix
+    assert not ports.is_own("192.0.2.77")
+    assert ports.is_own("127.0.0.1")
 
 
 # -- engine --------------------------------------------------------------------------

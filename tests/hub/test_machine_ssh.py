@@ -348,6 +348,15 @@ def test_doctor_says_when_it_is_gone(stack: Stack) -> None:
     assert "workroom logs ssh" in check.fix
 
 
+def test_doctor_after_down_finds_no_fault_with_the_object_store(stack: Stack) -> None:
+    """The users' network is gone then, and with it the address that `up` wrote down."""
+    Runtime(stack.home, "192.0.2.77", "users", 2, 2**33, {}).save()
+    data = stack.settings.data.model_copy(update={"s3_port": free_port()})
+    other = replace(stack, settings=stack.settings.model_copy(update={"data": data}))
+    check = doctor_running.object_store_check(other)
+    assert (check.state, check.message) == ("note", "not started")
+
+
 def test_doctor_looks_at_the_keys(stack: Stack) -> None:
     assert doctor_running.ssh_keys_check(stack).state == "note"
     assert not (stack.home / "secrets").exists()

@@ -169,6 +169,19 @@ def test_without_javascript_a_server_starts_and_opens(hub: HubProcess, browser: 
         page.wait_for_url("**/user/plain/**")  # the page looks again by itself
 
 
+def test_a_token_that_is_refused_is_not_shown_as_the_one_before(
+    hub: HubProcess, page: Page
+) -> None:
+    enter(page, hub, "scripter")
+    page.goto(hub.url + "token")
+    page.get_by_role("button", name="Create token").click()
+    expect(page.locator("#token-area")).to_be_visible()
+    page.get_by_label("Permissions").fill("no:such")
+    page.get_by_role("button", name="Create token").click()
+    expect(page.locator("#token-problem")).to_contain_text("no:such")
+    expect(page.locator("#token-area")).to_be_hidden()
+
+
 def test_markup_in_names_is_text(hub: HubProcess, page: Page) -> None:
     hostile = "\"'><b>&"
     enter(page, hub, hostile)

@@ -25,7 +25,7 @@ STAND_IN = Path(__file__).resolve().parents[1] / "fakes" / "rserver_stand_in.py"
 # What JupyterLab itself says on plain http, and where the language servers are switched off.
 # Networks of other containers come and go on this machine, of which Chromium tells every request.
 KNOWN = re.compile(
-    r"Clipboard API not available|/lsp/status|GL Driver Message|task queue exceeded"
+    r"Clipboard API not available|GL Driver Message|task queue exceeded"
     r"|ERR_NETWORK_CHANGED"
 )
 

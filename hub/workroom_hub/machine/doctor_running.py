@@ -115,7 +115,9 @@ def ssh_keys_check(stack: Stack) -> Check:
 def object_store_check(stack: Stack) -> Check:
     """Check the S3 server: the users' identity writes an object, or finds it, and reads it."""
     name, gateway, port = "object store", stack.gateway(), stack.settings.data.s3_port
-    there = [(gateway or "127.0.0.1", port, "WORKROOM_S3_PORT=8433 make up")]
+    # After `down` the users' network is gone, and the address it had is nobody's: no fault.
+    host = gateway if gateway and ports.is_own(gateway) else "127.0.0.1"
+    there = [(host, port, "WORKROOM_S3_PORT=8433 make up")]
     answers = bool(gateway) and data_s3.answers(stack, gateway)
     check = _process(stack, name, data_s3.ROLE, answers, there)
     if check.state != "ok":

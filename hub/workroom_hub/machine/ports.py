@@ -37,6 +37,12 @@ def require_free(host: str, port: int, purpose: str, setting: str) -> None:
                 f"Ports below 1024 need root. Choose another: {setting}",
             ) from error
         except OSError as error:
+            if error.errno == errno.EADDRNOTAVAIL:
+                raise PortTaken(
+                    f"Port {port} ({purpose}) cannot be used at {host}: that is no address of this "
+                    "machine.",
+                    "Correct the address: 127.0.0.1 is this machine alone, 0.0.0.0 is everybody.",
+                ) from error
             owner = listener(port) if error.errno == errno.EADDRINUSE else None
             what = (
                 f"is taken by {owner}" if owner else f"cannot be used at {host}: {error.strerror}"
@@ -45,6 +51,16 @@ def require_free(host: str, port: int, purpose: str, setting: str) -> None:
                 f"Port {port} ({purpose}) {what}.",
                 f"Stop that process, or choose another port: {setting}",
             ) from error
+
+
+def is_own(host: str) -> bool:
+    """Return whether an IPv4 address is one of this machine's now."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        try:
+            probe.bind((host, 0))
+        except OSError as error:
+            return error.errno != errno.EADDRNOTAVAIL
+    return True
 
 
 def listener(port: int, host: str | None = None) -> str | None:

@@ -16,6 +16,7 @@
     const scopes = value("token-scopes").split(/[\s,]+/).filter(Boolean);
     if (scopes.length) wanted.scopes = scopes;
     show(problem, "");
+    document.getElementById("token-area").hidden = true; // the last one's, which is not this one's
     try {
       const made = await api("POST", tokens, wanted);
       document.getElementById("token-result").textContent = made.token;

@@ -9,6 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from workroom_data.categories import encoded, united
 from workroom_data.commits import StoredColumn
 from workroom_data.errors import FrameError, SchemaError
 from workroom_data.frames_pandas import CATEGORY
@@ -123,10 +124,10 @@ def restore(values: Any, arrow: Any) -> Any:
         return values
     if pa.types.is_null(arrow) or values.null_count == len(values):
         return pa.chunked_array([pa.nulls(len(values), arrow)], arrow)
-    if pa.types.is_dictionary(values.type):
-        values = values.cast(values.type.value_type)
     if pa.types.is_dictionary(arrow):
         return _dictionary(values, arrow)
+    if pa.types.is_dictionary(values.type):
+        return restore(values.cast(values.type.value_type), arrow)
     if not _same_fields(values.type, arrow):
         raise SchemaError(
             f"Values of type {values.type} cannot be given back as {arrow}: fields differ.",
@@ -153,23 +154,16 @@ def _inner_types(nested: Any) -> list[Any]:
 
 def _dictionary(values: Any, arrow: Any) -> Any:
     """Encode a column, with wider indices than asked where there are too many values for them."""
-    encoded = restore(values, arrow.value_type).dictionary_encode().unify_dictionaries()
-    held = max((len(chunk.dictionary) for chunk in encoded.chunks), default=0)
-    index = next(
-        kind for kind in (arrow.index_type, pa.int16(), pa.int32()) if held <= _indices(kind)
-    )
-    made = [
-        pa.DictionaryArray.from_arrays(
-            chunk.indices.cast(index), chunk.dictionary, ordered=arrow.ordered
-        )
-        for chunk in encoded.chunks
-    ]
-    return pa.chunked_array(made, pa.dictionary(index, arrow.value_type, arrow.ordered))
-
-
-def _indices(kind: Any) -> int:
-    """Return how many values indices of a type tell apart."""
-    return int(1 << (kind.bit_width - int(pa.types.is_signed_integer(kind))))
+    made = []
+    for chunk in values.chunks:
+        if not pa.types.is_dictionary(chunk.type):
+            chunk = restore(pa.chunked_array([chunk]), arrow.value_type).combine_chunks()
+        part = encoded(chunk, arrow)
+        if part.type.value_type != arrow.value_type:
+            held = restore(pa.chunked_array([part.dictionary]), arrow.value_type).combine_chunks()
+            part = pa.DictionaryArray.from_arrays(part.indices, held, ordered=arrow.ordered)
+        made.append(part)
+    return united(made, arrow)
 
 
 # ---- Several batches ----------------------------------------------------------------------
@@ -235,11 +229,15 @@ def _common_dtype(same: list[StoredColumn], common: Any) -> str:
     """Return the pandas dtype for all; "" (what goes best with the type) where they disagree."""
     dtypes = [column.pandas for column in same]
     if all(dtype.startswith(CATEGORY) for dtype in dtypes):
-        return _common_category(dtypes, common) if pa.types.is_dictionary(common) else ""
+        try:
+            return _common_category(dtypes, common) if pa.types.is_dictionary(common) else ""
+        except (ValueError, TypeError, KeyError, AttributeError):  # anybody can write a commit
+            return ""
     if all(dtype == dtypes[0] for dtype in dtypes):
         return dtypes[0]
     nullable = [dtype for dtype in dtypes if dtype[:3] in ("Int", "UIn", "Flo")]
-    if nullable and set(dtypes) <= {"", *nullable} and not pa.types.is_decimal(common):
+    number = pa.types.is_integer(common) or pa.types.is_floating(common)
+    if nullable and set(dtypes) <= {"", *nullable} and number:
         word = "Float" if pa.types.is_floating(common) else "Int"
         unsigned = "U" if pa.types.is_unsigned_integer(common) else ""
         return f"{unsigned}{word}{common.bit_width}"

@@ -11,6 +11,9 @@ from workroom_data import cli_words as words
 from workroom_data.batch import readable
 from workroom_data.cli_words import BatchId, Json, Partition, TableWord, Where
 
+MOST = 1_000_000_000
+"""Rows that anybody can mean to see on a terminal."""
+
 
 def ls(where: Where = None, json: Json = False) -> None:
     """List databases, the tables of a database, or the partitions of a table.
@@ -67,7 +70,7 @@ def describe(table: TableWord, json: Json = False) -> None:
 def head(
     table: TableWord,
     partition: Partition = None,
-    rows: Annotated[int, typer.Option("--rows", "-n", min=1, help="How many rows.")] = 10,
+    rows: Annotated[int, typer.Option("--rows", "-n", min=1, max=MOST, help="How many rows.")] = 10,
     column: Annotated[
         list[str] | None, typer.Option("--column", "-c", help="Only this; may be given again.")
     ] = None,
@@ -103,7 +106,9 @@ def head(
 def history(
     where: Where = None,
     partition: Partition = None,
-    limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="How many commits.")] = 50,
+    limit: Annotated[
+        int, typer.Option("--limit", "-n", min=1, max=MOST, help="How many commits.")
+    ] = 50,
     json: Json = False,
 ) -> None:
     """Show commits, newest first: of some partitions, of a table, a database, or everything.

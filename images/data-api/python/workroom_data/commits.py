@@ -7,6 +7,7 @@ every number has one winner, and never again. The newest number is the truth.
 from __future__ import annotations
 
 import json
+import re
 import secrets
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -17,6 +18,9 @@ from workroom_data.errors import Damaged
 
 LOG = "_workroom"
 """Folder of the log, in a partition's folder (in the table's own if it is unpartitioned)."""
+
+BATCH_ID = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{8}", re.ASCII)
+"""What `new_batch_id` makes: also the name of the batch's folder, so nothing else will do."""
 
 _MOST = (1 << 63) - 1
 """The largest count: what a frame of the history can hold."""
@@ -63,7 +67,8 @@ class Commit:
         keys: Partition keys, as (name, Hive type).
         values: Values of the keys; empty if unpartitioned.
         format: "text" or "parquet".
-        location: The batch's folder.
+        location: The batch's folder: that of its ID beside the log. In the file it is for people:
+            `Log.read` goes by where the log is, not by what a commit says.
         columns: Columns in order.
         files: Files in row order; at least one, also of an empty frame.
         rows, size: Totals; the size in bytes.
@@ -149,13 +154,19 @@ def _sound(commit: Commit) -> Commit:
         and all(type(count) is int and 0 <= count <= _MOST for count in counts)
         and all(isinstance(value, str) for value in commit.values)
         and len({column.name.lower() for column in commit.columns}) == len(commit.columns)
-        and all(isinstance(file.name, str) and "/" not in file.name for file in commit.files)
+        and BATCH_ID.fullmatch(commit.batch_id) is not None
+        and all(_is_ours(file) for file in commit.files)
         and len(commit.keys) == len(commit.values)
         and is_time(commit.when)
     )
     if not sound:
         raise ValueError("a part is of another type than it should be")
     return commit
+
+
+def _is_ours(file: File) -> bool:
+    """Say whether a commit can name a file so: in the batch's own folder, and with a checksum."""
+    return "/" not in file.name and file.name not in ("", ".", "..") and bool(file.checksum)
 
 
 def new_batch_id(now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> str:

@@ -139,7 +139,7 @@ def read(where: object, keys: Sequence[Column]) -> Condition:
 
 _HOW = (
     "Compare keys with =, !=, <, <=, >, >=, between and in, joined by and, or and parentheses: "
-    "\"year >= '2016' and month = 3\"."
+    "\"year >= '2016' and month = '3'\". Numbers are without quotes where the key is a number."
 )
 
 

@@ -186,6 +186,11 @@ def _without_commit(now: Session, table: Table, folder: str, pointer: Pointer) -
             f"The metastore follows commit {pointer.number} of {where}, which is not in {folder}.",
             "Tell whoever runs the S3 server: files of the history are gone.",
         )
+    if now.settings.warehouse.startswith("s3://") and not pointer.location.startswith("s3://"):
+        raise Damaged(  # anybody can say so to the metastore, and it would be the reader's own disk
+            f"The metastore says that {where} is at {pointer.location}, outside the S3 server.",
+            "`workroom-data rebuild` sets it back, if it has a history.",
+        )
     remark = (
         f"{where} was written by another program than workroom_data, to {pointer.location}: it is "
         "read as it is, without checksums and history. The next store gives it both."

@@ -18,12 +18,14 @@ import pyarrow as pa
 from workroom_data import parquet, text, text_decode
 from workroom_data.casting import to_storage
 from workroom_data.commits import File, StoredColumn
-from workroom_data.errors import Damaged, NotFound, SchemaError
-from workroom_data.slices import slices
+from workroom_data.errors import Damaged, FrameError, NotFound, SchemaError
+from workroom_data.joining import joined
+from workroom_data.slices import slices, weight
 from workroom_data.types import file_type
 
 FILE_BYTES = 256 << 20
 """Rows of one file, in bytes of memory."""
+_CHECKED_ROWS = 1 << 20
 ALGORITHM = "sha256"
 
 
@@ -99,8 +101,10 @@ class Format:
             FrameError: A value does not fit its column; nothing is written then.
             Exists, Unavailable: As `Storage.create`.
         """
-        ready = _cast(table, columns, self.name)
-        parts = slices(ready, FILE_BYTES) if ready.num_rows else iter([ready])
+        _check(table, columns, self.name)
+        # A reader has two files beside the frame, and of narrow columns a file is as large as that.
+        size = FILE_BYTES // (1 if weight(table) <= 2 * table.nbytes else 2)
+        parts = slices(table, size) if table.num_rows else iter([table])
         return tuple(
             self._write_file(
                 storage, folder, f"part-{number:05d}{self.suffix}", rows, columns, tell
@@ -142,7 +146,8 @@ class Format:
             tell: Called with how many more bytes of files have been fetched.
 
         Returns:
-            The columns in the Arrow types that `types.file_type` says.
+            The columns in the Arrow types that `types.file_type` says; what was a dictionary is one
+            again, of such values.
 
         Raises:
             Damaged: A file is gone, or not what it was when it was written.
@@ -162,7 +167,7 @@ class Format:
             tables.append(rows)
         if not tables:
             return _nothing(columns, wanted, self.name)
-        return tables[0] if len(tables) == 1 else text_decode.joined(tables, location)
+        return tables[0] if len(tables) == 1 else joined(tables, location)
 
 
 TEXT = Format("text", ".gz", text.PIECE_BYTES, text.encode, text_decode.decode)
@@ -186,26 +191,32 @@ def _told(
 ) -> Iterator[bytes]:
     """Pass the parts of a file on, and say of how many rows each is: they are much alike."""
     left = rows.num_rows
-    each = 1 + left * portion // max(portion, rows.nbytes)
+    each = 1 + left * portion // max(portion, weight(rows))
     for part in parts:
         yield part
         tell(min(each, left))
         left -= min(each, left)
 
 
-def _cast(table: pa.Table, columns: Sequence[StoredColumn], name: str) -> pa.Table:
-    """Cast before anything is written what may fail to be; equal types share memory.
+def _check(table: pa.Table, columns: Sequence[StoredColumn], name: str) -> None:
+    """Cast before anything is written what may fail to be, some rows at a time.
 
-    Categories of text wait until they are written: as plain text they may be many times as large.
+    What comes of it is not kept: it may be many times as large as the column.
+
+    Raises:
+        FrameError: A value does not fit its column: named with its row.
     """
-    arrays = []
     for position, column in enumerate(columns):
-        values = table.column(position)
-        if not (pa.types.is_dictionary(values.type) and _is_text(values.type.value_type)):
-            one = table.select([position])
-            values = to_storage(one, [column], name).column(0)
-        arrays.append(values)
-    return pa.Table.from_arrays(arrays, names=[column.name for column in columns])
+        one = table.select([position])
+        kind = one.schema.field(0).type
+        if pa.types.is_dictionary(kind) and _is_text(kind.value_type):
+            continue
+        for start in range(0, max(table.num_rows, 1), _CHECKED_ROWS):
+            try:
+                to_storage(one.slice(start, _CHECKED_ROWS), [column], name)
+            except FrameError:
+                to_storage(one, [column], name)  # which counts rows from the first
+                raise
 
 
 def _is_text(kind: pa.DataType) -> bool:

@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from workroom_data.casting import conform, merge, restore, to_storage
+from workroom_data.categories import dictionary_of, without_views
 from workroom_data.commits import StoredColumn
 from workroom_data.errors import FrameError
 from workroom_data.frames_back import to_pandas
@@ -56,6 +57,7 @@ def to_arrow(df: Any, index: bool = False) -> tuple[pa.Table, tuple[StoredColumn
         raise FrameError(f"A {type(df).__name__} has no index.", "Leave out index=True.")
     table = _as_table(df)
     check_names(table.column_names)
+    table = pa.table([without_views(c) for c in table.columns], names=table.column_names)
     columns = tuple(
         StoredColumn(
             field.name, hive_type(field.type, "parquet", field.name), arrow_name(field.type)
@@ -89,6 +91,9 @@ def from_arrow(
         restore(table.column(i), arrow_from_name(column.arrow)) for i, column in enumerate(columns)
     ]
     del table
+    if any(map(dictionary_of, columns)):
+        # What decoding their text took would stay beside what pandas takes.
+        pa.default_memory_pool().release_unused()
     if as_ == "pandas":
         return to_pandas(arrays, columns, rows)
     names = [column.name for column in columns]
@@ -103,13 +108,38 @@ def from_arrow(
 def _for_polars(table: pa.Table) -> pa.Table:
     """Put times of zones such as "+05:30" into UTC, and decimals into types that polars knows."""
     for position, field in enumerate(table.schema):
-        if pa.types.is_timestamp(field.type) and (field.type.tz or "").startswith(("+", "-")):
-            utc = field.with_type(pa.timestamp(field.type.unit, "UTC"))
-            table = table.set_column(position, utc, table.column(position).cast(utc.type))
-        elif pa.types.is_decimal256(field.type) or getattr(field.type, "scale", 0) < 0:
-            plain = field.with_type(storage_type(field.type, "text", field.name))
-            table = table.set_column(position, plain, table.column(position).cast(plain.type))
+        kind = _polars_type(field.type)
+        if kind != field.type:
+            values = table.column(position).cast(kind)
+            table = table.set_column(position, field.with_type(kind), values)
     return table
+
+
+def _polars_type(kind: Any) -> Any:
+    """Return a type that polars knows, for the same values: also of those within others."""
+    if pa.types.is_timestamp(kind) and (kind.tz or "").startswith(("+", "-")):
+        return pa.timestamp(kind.unit, "UTC")
+    if pa.types.is_decimal(kind):
+        wide = pa.types.is_decimal256(kind) or kind.scale < 0
+        return storage_type(kind, "text", "") if wide else kind
+    if pa.types.is_dictionary(kind):
+        plain = _polars_type(kind.value_type)
+        return kind if plain == kind.value_type else plain
+    if pa.types.is_map(kind):
+        return pa.map_(_polars_type(kind.key_type), _inner_field(kind.item_field))
+    if pa.types.is_struct(kind):
+        return pa.struct([_inner_field(field) for field in kind])
+    if pa.types.is_list(kind):
+        return pa.list_(_inner_field(kind.value_field))
+    if pa.types.is_large_list(kind):
+        return pa.large_list(_inner_field(kind.value_field))
+    if pa.types.is_fixed_size_list(kind):
+        return pa.list_(_inner_field(kind.value_field), kind.list_size)
+    return kind
+
+
+def _inner_field(field: Any) -> Any:
+    return field.with_type(_polars_type(field.type))
 
 
 def check_kind(as_: str) -> None:
@@ -202,6 +232,8 @@ def _check_years(table: pa.Table, labels: Any = None) -> None:
     for position, field in enumerate(table.schema):
         values = table.column(position)
         if pa.types.is_dictionary(field.type):
+            if not pa.types.is_temporal(field.type.value_type):
+                continue
             values = values.cast(field.type.value_type)
         _check_column_years(field.with_type(values.type), values, labels)
 

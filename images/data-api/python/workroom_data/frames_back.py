@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from typing import Any
 
 import numpy as np
@@ -10,8 +11,11 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from workroom_data.categories import codes
 from workroom_data.commits import StoredColumn
+from workroom_data.errors import DataWarning
 from workroom_data.frames_pandas import CATEGORY, NULLABLE, unportable
+from workroom_data.refusals import shown
 
 _NULLABLE = {
     pa.bool_(): "boolean",
@@ -34,8 +38,25 @@ def to_pandas(columns: list[Any], stored: tuple[StoredColumn, ...], rows: int) -
     """
     series: dict[str, Any] = {}
     for column in stored:
-        series[column.name] = to_series(columns.pop(0), column.pandas)
+        series[column.name] = _as_told(columns.pop(0), column)
     return pd.DataFrame(series, index=pd.RangeIndex(rows), copy=False)
+
+
+def _as_told(values: Any, column: StoredColumn) -> Any:
+    """Return a column as its commit tells; as goes best if that is nonsense, which hides no row."""
+    try:
+        return to_series(values, column.pandas)
+    except (ValueError, TypeError, KeyError, AttributeError, ArithmeticError) as error:
+        if not column.pandas:
+            raise
+        made = _best(values)
+        warnings.warn(
+            f"Column {column.name!r} is said to be {shown(column.pandas)} in pandas, which it "
+            f"cannot be ({type(error).__name__}): it comes as {made.dtype}.",
+            DataWarning,
+            stacklevel=5,
+        )
+        return made
 
 
 def to_series(values: Any, dtype: str) -> Any:
@@ -52,6 +73,8 @@ def to_series(values: Any, dtype: str) -> Any:
     if dtype.startswith(CATEGORY) and pa.types.is_dictionary(values.type):
         return _categorical(values, json.loads(dtype.removeprefix(CATEGORY)))
     if dtype.startswith(("string[", "str[")):
+        if not (pa.types.is_string(values.type) or pa.types.is_large_string(values.type)):
+            raise ValueError("values that are no text")
         word, _, storage = dtype.rstrip("]").partition("[")
         na_value = pd.NA if word == "string" else np.nan
         made = pd.StringDtype(storage, na_value=na_value)
@@ -103,17 +126,14 @@ def _repeats(values: Any) -> bool:
 
 
 def _categorical(values: Any, told: dict[str, Any]) -> Any:
-    plain = values.cast(values.type.value_type)
+    kind = values.type.value_type
     if "values" in told:
-        held = unportable(told["values"], values.type.value_type)
+        held = unportable(told["values"], kind)
     else:
-        held = pc.unique(plain).drop_null()
+        held = pc.unique(pa.chunked_array([c.dictionary for c in values.chunks], kind)).drop_null()
         held = held.take(pc.array_sort_indices(held))
-    codes = pc.fill_null(pc.index_in(_unsigned(plain), value_set=_unsigned(held)), -1).to_numpy()
     categories = pd.Index(to_series(pa.chunked_array([held]), told["of"]))
-    return pd.Series(pd.Categorical.from_codes(codes, categories, ordered=told["ordered"]))
-
-
-def _unsigned(values: Any) -> Any:
-    """Return values with 0.0 for -0.0, which Arrow tells apart and categories do not."""
-    return pc.add(values, 0.0) if pa.types.is_floating(values.type) else values
+    found = codes(values, held)
+    if np.count_nonzero(found < 0) != values.null_count:
+        raise ValueError("values that are none of the categories")
+    return pd.Series(pd.Categorical.from_codes(found, categories, ordered=told["ordered"]))

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from workroom_data.categories import without_views
 from workroom_data.commits import StoredColumn
 from workroom_data.errors import FrameError
 from workroom_data.frames_objects import object_array, zone_name
@@ -93,7 +94,7 @@ def column_array(
         instants = series.dt.tz_convert("UTC").dt.tz_localize(None).to_numpy()
         return pa.array(instants, pa.timestamp(dtype.unit)).cast(zone), ""
     if isinstance(dtype, pd.ArrowDtype):
-        return pa.chunked_array(series.array.__arrow_array__()), "arrow"
+        return without_views(pa.chunked_array(series.array.__arrow_array__())), "arrow"
     if isinstance(dtype, pd.StringDtype):
         return _text_array(name, series, labels)
     if str(dtype) in NULLABLE:

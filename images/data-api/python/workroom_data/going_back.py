@@ -195,7 +195,8 @@ def _target(story: Story, batch_id: str | None, number: int | None) -> Commit:
         found = [commit for commit in story.commits if commit.batch_id != current]
         what = "earlier batch"
     if not found:
-        known = [str(c.number) if number is not None else c.batch_id for c in story.commits[::-1]]
+        names = (str(c.number) if number is not None else c.batch_id for c in story.commits[::-1])
+        known = list(dict.fromkeys(names))  # a batch to which somebody went back is there twice
         raise NotFound(
             f"There is no {what} in the history of {story.folder}.",
             f"There {'is' if len(known) == 1 else 'are'}: {', '.join(known[:10])}"

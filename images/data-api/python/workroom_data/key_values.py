@@ -76,6 +76,9 @@ def _date(value: Any, key: Column) -> date:
     if isinstance(value, np.datetime64):
         value = pd.Timestamp(value)
     if isinstance(value, datetime):
+        if value.utcoffset():  # of the same moment the day is another one elsewhere
+            fix = f"Key {key.name!r} is a date, which has no time zone: use value.date()."
+            raise _unusable(value, key, fix)
         finer = getattr(value, "nanosecond", 0)
         if (value.hour, value.minute, value.second, value.microsecond, finer) == (0, 0, 0, 0, 0):
             return value.date()

@@ -11,7 +11,10 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from itertools import takewhile
 
+from workroom_data import partitions as parts
+from workroom_data.catalogue import Column
 from workroom_data.commits import LOG, Commit
 from workroom_data.errors import Conflict, Damaged, DataError, NotFound
 from workroom_data.storage import Exists, Storage
@@ -40,7 +43,11 @@ class Log:
 
     def __init__(self, storage: Storage, folder: str) -> None:
         self._storage = storage
-        self.folder = f"{folder.rstrip('/')}/{LOG}"
+        self._of = folder.rstrip("/")
+        self.folder = f"{self._of}/{LOG}"
+        # Names of tables hold no `=`, so the folders that do are the partition's.
+        names = [*takewhile(lambda name: "=" in name, reversed(self._of.split("/")))]
+        self._partition = "/".join(reversed(names))
 
     def numbers(self, after: int = 0) -> list[int]:
         """Return the numbers there are above `after`, ascending. One request for 1,000 of them."""
@@ -68,7 +75,13 @@ class Log:
         commit = Commit.from_json(self._storage.read(path), path)
         if commit.number != number:
             raise Damaged(f"{path} says that it is commit {commit.number}.", _GO_ON)
-        return commit
+        name = parts.name([Column(*key) for key in commit.keys], commit.values)
+        if name != self._partition:
+            said = f"partition {name}" if name else "a table without partitions"
+            raise Damaged(f"{path} says that it is of {said}.", _GO_ON)
+        # Anybody can write a commit: it must not lead readers to another place. And a warehouse
+        # that was copied is read where it is.
+        return replace(commit, location=f"{self._of}/{commit.batch_id}")
 
     def all(self) -> list[Commit]:
         """Return every commit that can be read, ascending."""

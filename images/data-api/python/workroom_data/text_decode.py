@@ -18,7 +18,6 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -26,13 +25,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from isal import isal_zlib
-from pyarrow import csv
 
+from workroom_data.categories import dictionary_of, encoded
 from workroom_data.commits import StoredColumn
 from workroom_data.errors import Damaged
-from workroom_data.text import BOM, NULL
-from workroom_data.text_values import content, from_base64, to_nanoseconds
-from workroom_data.types import file_type
+from workroom_data.joining import Blocks
+from workroom_data.text import BOM
+from workroom_data.text_csv import Block, Unreadable, forgiving, read_csv, read_type
+from workroom_data.text_values import content, from_base64
 
 BLOCK_BYTES = 2 << 20
 """Text that one thread takes at a time, about; always whole rows."""
@@ -41,30 +41,6 @@ _NOT_GZIP: Any = isal_zlib.IsalError  # whose own annotation is no exception's
 _BACKSLASH = ord("\\")
 _CHARACTERS = (*range(1, 10), 11, 12, *range(14, 32), *range(127, 31, -1))
 """ASCII that may stand for something in a block that does not hold it, control characters first."""
-
-
-@dataclass(frozen=True)
-class _Block:
-    """A block as the CSV reader can take it.
-
-    Attributes:
-        text: The rows.
-        delimiter: Between fields.
-        marks: What stands for what, in the order in which it was put: (plain, mark).
-    """
-
-    text: Any
-    delimiter: bytes
-    marks: tuple[tuple[bytes, bytes], ...]
-
-
-class _Unreadable(Exception):
-    """Row of the block, and what is wrong with it."""
-
-    def __init__(self, row: int, what: str) -> None:
-        super().__init__(what)
-        self.row = row
-        self.what = what
 
 
 def decode(
@@ -84,24 +60,26 @@ def decode(
 
     Returns:
         The columns in the Arrow types that `types.file_type` says; a timestamp in a finer unit
-        where the file has more digits.
+        where the file has more digits. What was a dictionary is one again, of such values.
 
     Raises:
         Damaged: It is not gzip to its end, or a value is not of its column's type.
     """
     reader = partial(_read, columns=tuple(columns), places=_places(columns, wanted))
-    parts: list[pa.Table] = []
-    rows = 0
+    blocks, rows = Blocks(name), 0
     for outcome in _in_order(reader, _blocks(data, name)):
         try:
-            parts.append(outcome())
-        except _Unreadable as error:
+            block = outcome()
+        except Unreadable as error:
             raise Damaged(
                 f"{name}, row {rows + error.row + 1}: {error.what}.",
                 "Read an earlier batch, or give the column the type string.",
             ) from error
-        rows += parts[-1].num_rows
-    return joined(parts or [reader(b"", False)], name)
+        rows += block.num_rows
+        blocks.add(block)
+    if not rows:
+        blocks.add(reader(b"", False))
+    return blocks.whole()
 
 
 def _places(columns: Sequence[StoredColumn], wanted: Sequence[str] | None) -> tuple[int, ...]:
@@ -193,52 +171,25 @@ def _read(
     if later and text.startswith(BOM):
         text = BOM + text  # the CSV reader drops one at the start, right only for a file's start
     block = _readable(text)
-    types = {str(at): _type(columns[at]) for at in places}
+    types = {str(at): read_type(columns[at]) for at in places}
     try:
-        table = _csv(block.text, block.delimiter, len(columns), types)
+        table = read_csv(block.text, block.delimiter, len(columns), types)
     except pa.ArrowInvalid:
-        table = _forgiving(block, columns, places)
-    fields = [_plain(values, block.marks) for values in table.columns]
+        table = forgiving(block, columns, places)
+    fields = [
+        _encoded(_plain(values, block.marks), columns[at])
+        for values, at in zip(table.columns, places, strict=True)
+    ]
     return pa.table(fields, names=[columns[at].name for at in places])
 
 
-def _type(column: StoredColumn) -> pa.DataType:
-    """Return the Arrow type the column is read as."""
-    return file_type(column.hive, column.arrow, "text")
+def _encoded(values: Any, column: StoredColumn) -> Any:
+    """Make codes of what was categories: all blocks as text may be many times the column."""
+    like = dictionary_of(column)
+    return values if like is None or values.type != read_type(column) else encoded(values, like)
 
 
-def _csv(text: Any, delimiter: bytes, count: int, types: dict[str, pa.DataType]) -> pa.Table:
-    """Read text of `count` columns called "0", "1" …, those that `types` names."""
-    if not len(text) or not types:
-        return pa.table({name: pa.array([], kind) for name, kind in types.items()})
-    return csv.read_csv(
-        pa.BufferReader(pa.py_buffer(text)),
-        read_options=csv.ReadOptions(
-            column_names=[str(at) for at in range(count)],
-            use_threads=False,
-            block_size=len(text) + 1,
-        ),
-        parse_options=csv.ParseOptions(
-            delimiter=delimiter.decode(),
-            quote_char=False,
-            double_quote=False,
-            escape_char=False,
-            newlines_in_values=False,
-            ignore_empty_lines=False,
-        ),
-        convert_options=csv.ConvertOptions(
-            column_types=types,
-            include_columns=list(types),
-            null_values=[NULL],
-            strings_can_be_null=True,
-            quoted_strings_can_be_null=True,
-            true_values=["true", "TRUE", "True"],
-            false_values=["false", "FALSE", "False"],
-        ),
-    )
-
-
-def _readable(text: bytes) -> _Block:
+def _readable(text: bytes) -> Block:
     """Put marks in place of what the CSV reader does not know."""
     marks: list[tuple[bytes, bytes]] = []
     held = np.frombuffer(text, dtype=np.uint8)
@@ -256,8 +207,8 @@ def _readable(text: bytes) -> _Block:
         marks.append((delimiter, _mark(text)))
         text = text.replace(*marks[-1])
     if delimiter == b"\x01":  # four times as fast as translate, and other threads go on
-        return _Block(np.maximum(np.frombuffer(text, np.uint8), 1), delimiter, tuple(marks))
-    return _Block(text.replace(b"\0", delimiter), delimiter, tuple(marks))
+        return Block(np.maximum(np.frombuffer(text, np.uint8), 1), delimiter, tuple(marks))
+    return Block(text.replace(b"\0", delimiter), delimiter, tuple(marks))
 
 
 def _absent(text: bytes) -> bytes | None:
@@ -301,86 +252,3 @@ def _plain(values: pa.ChunkedArray, marks: tuple[tuple[bytes, bytes], ...]) -> A
         if plain in escapes:
             array = pc.replace_substring(array, mark, escapes[plain])
     return array
-
-
-def _forgiving(
-    block: _Block, columns: tuple[StoredColumn, ...], places: tuple[int, ...]
-) -> pa.Table:
-    """Read a block that is not as we write it.
-
-    Missing fields at a row's end are NULL and fields too many are passed over; an empty field is
-    NULL in any column but strings; the case of booleans and a `+` do not matter.
-    """
-    rows = bytes(block.text).splitlines()
-    count = len(columns)
-    null, end = NULL.encode(), block.delimiter
-    squared = b"".join(end.join((row.split(end) + [null] * count)[:count]) + b"\n" for row in rows)
-    table = _csv(squared, end, count, {str(at): pa.binary() for at in places})
-    fields = [
-        _converted(table.column(index).combine_chunks(), columns[at])
-        for index, at in enumerate(places)
-    ]
-    return pa.table(fields, names=[str(at) for at in places])
-
-
-def _converted(values: pa.Array, column: StoredColumn) -> pa.Array:
-    """Convert a column of bytes as Hive would, but refuse what Hive makes NULL in silence."""
-    kinds = [_type(column)]
-    if pa.types.is_binary(kinds[0]):
-        return values
-    try:
-        given = values.cast(pa.string())
-    except pa.ArrowInvalid:
-        row = next(i for i, v in enumerate(values.to_pylist()) if v and not _is_utf8(v))
-        raise _Unreadable(row, f"column {column.name!r} is not UTF-8") from None
-    if pa.types.is_string(kinds[0]):
-        return given
-    text = pc.if_else(pc.equal(given, ""), pa.scalar(None, pa.string()), given)
-    text = pc.utf8_lower(text) if column.hive == "boolean" else pc.utf8_ltrim(text, "+")
-    if pa.types.is_timestamp(kinds[0]):
-        kinds += [pa.timestamp("us"), pa.timestamp("ns")]
-    for kind in kinds:
-        try:
-            return _cast(text, kind)
-        except pa.ArrowInvalid:
-            continue
-    row = next(i for i in range(len(text)) if not _casts(text.slice(i, 1), kinds[-1]))
-    value = given[row].as_py()
-    raise _Unreadable(row, f"column {column.name!r} holds {value!r}, which is no {column.hive}")
-
-
-def _cast(text: pa.Array, kind: pa.DataType) -> pa.Array:
-    return to_nanoseconds(text) if kind == pa.timestamp("ns") else text.cast(kind)
-
-
-def _casts(text: pa.Array, kind: pa.DataType) -> bool:
-    try:
-        _cast(text, kind)
-    except pa.ArrowInvalid:
-        return False
-    return True
-
-
-def _is_utf8(value: bytes) -> bool:
-    try:
-        value.decode()
-    except UnicodeDecodeError:
-        return False
-    return True
-
-
-def joined(parts: list[pa.Table], name: str) -> pa.Table:
-    """Put blocks together; the finest unit of time that one of them needed is that of all."""
-    schema = parts[0].schema
-    for at, field in enumerate(schema):
-        units = {part.schema.field(at).type for part in parts}
-        if len(units) > 1:
-            finest = max(units, key=lambda kind: ("s", "ms", "us", "ns").index(kind.unit))
-            schema = schema.set(at, field.with_type(finest))
-    try:
-        return pa.concat_tables([part.cast(schema) for part in parts])
-    except pa.ArrowInvalid as error:
-        raise Damaged(
-            f"{name} has a time in nanoseconds and one outside the years 1677 to 2262.",
-            "No type holds both; give the column the type string.",
-        ) from error

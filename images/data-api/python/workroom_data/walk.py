@@ -5,7 +5,6 @@ History, audit, check and rebuild go by these.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from typing import TypeVar
 
 from workroom_data import partitions as parts
 from workroom_data.catalogue import Column
-from workroom_data.commits import LOG, Commit
+from workroom_data.commits import BATCH_ID, LOG, Commit
 from workroom_data.errors import Damaged, NotFound
 from workroom_data.log import Log
 from workroom_data.progress import bar
@@ -24,8 +23,6 @@ LANES = 16
 
 DEEPEST = 32
 """Levels of partition folders that are looked into."""
-
-_BATCH = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{8}")
 
 A = TypeVar("A")
 B = TypeVar("B")
@@ -112,7 +109,7 @@ def folders(storage: Storage, of: Iterable[Place]) -> list[Folder]:
         inside = each(lambda at: storage.folders(f"{at[0].root}/{at[1]}".rstrip("/")), level)
         below: list[tuple[Place, str]] = []
         for (place, partition), names in zip(level, inside, strict=True):
-            batches = tuple(name for name in names if _BATCH.fullmatch(name))
+            batches = tuple(name for name in names if BATCH_ID.fullmatch(name))
             if batches or LOG in names:
                 found.append(Folder(place, partition, batches))
             below += [(place, f"{partition}/{n}".lstrip("/")) for n in names if _is_key(n)]

@@ -12,8 +12,9 @@ from traitlets.config import Config
 from .activity_hooks import WatchedConnection, log_request
 
 # Extensions beside those the image's configuration folder enables. The first two do nothing
-# here: there is no language server, and nothing is configured for the old notebook server.
-# The proxy is loaded by our extension, which knows whether RStudio is in the image.
+# here: there is no language server (labconfig/page_config.json switches off JupyterLab's side of
+# it), and nothing is configured for the old notebook server. The proxy is loaded by our extension,
+# which knows whether RStudio is in the image.
 EXTENSIONS = {
     "jupyter_lsp": False,
     "notebook_shim": False,
