@@ -23,26 +23,26 @@ class Facts:
 
     Attributes:
         aws: Settings of the deployment.
-        instance: Name of the installation.
         common: Variables of hub, proxy and gateway.
         hexadecimal: ARNs of the secrets by name.
         first_password: ARN of the first admin's; "" with OpenID Connect.
         pull: ARN of the registry's read-only token.
         push: ARN of the token that may push.
         blobs: Bucket of the registry.
+        repository: What names of our own images begin with.
         hub_database: Host, name and ARN of the secret of the hub's database.
         metastore_database: The same of the metastore's.
         warehouse: Folder of the tables.
     """
 
     aws: Aws
-    instance: str
     common: Mapping[str, str]
     hexadecimal: Mapping[str, str]
     first_password: str
     pull: str
     push: str
     blobs: str
+    repository: str
     hub_database: tuple[str, str, str]
     metastore_database: tuple[str, str, str]
     warehouse: str
@@ -126,14 +126,14 @@ def registry(facts: Facts) -> Program:
         environment={
             "REGISTRY_BUCKET": facts.blobs,
             "REGISTRY_REGION": facts.aws.region,
-            "REGISTRY_REPOSITORY": facts.instance,
+            "REGISTRY_REPOSITORY": facts.repository,
         },
         secrets={
             "REGISTRY_PULL": facts.pull,
             "REGISTRY_PUSH": facts.push,
             "REGISTRY_HTTP_SECRET": facts.hexadecimal["registry-http-secret"],
         },
-        folders=(_TEMPORARY, "/run", "/var/lib/registry"),
+        folders=(_TEMPORARY, "/run"),
     )
 
 

@@ -303,7 +303,6 @@ class WorkroomStack(cdk.Stack):
         hub, metastore, secrets = self.hub_database, self.metastore_database, self.secrets
         return programs.Facts(
             aws=self._aws,
-            instance=self._settings.instance,
             common={
                 "WORKROOM_SETTINGS": self.to_json_string(merged(self._settings, self.outputs)),
                 # The same in every deployment: servers are known by it.
@@ -315,6 +314,7 @@ class WorkroomStack(cdk.Stack):
             pull=secrets.pull.secret_arn,
             push=secrets.push.secret_arn,
             blobs=self.blobs.bucket.bucket_name,
+            repository=self._settings.registry.repository,
             hub_database=(hub.host, hub.name, hub.secret_arn),
             metastore_database=(metastore.host, metastore.name, metastore.secret_arn),
             warehouse=self.outputs["Warehouse"],
