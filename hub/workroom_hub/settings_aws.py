@@ -136,7 +136,10 @@ class Aws(Section):
     min_machines: int = Field(1, ge=0, le=1000, description="Machines that always run.")
     max_machines: int = Field(20, ge=1, le=1000, description="Machines at most, of each group.")
     warm_machines: int = Field(
-        0, ge=0, le=100, description="Machines kept ready and stopped (a warm pool)."
+        0,
+        ge=0,
+        le=1000,
+        description="Machines prepared in all: those that do not run wait stopped, in a warm pool. `workroom plan` tells how many.",
     )
     headroom: int = Field(
         10,

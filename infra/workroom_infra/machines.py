@@ -13,7 +13,11 @@ from workroom_hub.instance_types import InstanceType
 from workroom_hub.settings_aws import Aws
 
 _BOOT = Duration.minutes(5)
-"""What a machine needs until servers run on it; ECS counts no further machines before."""
+"""What a machine needs at most until servers run on it."""
+STEP_EVERY = Duration.minutes(1)
+"""Time between two steps up; `workroom plan` takes it for granted. AWS's own is five minutes."""
+LARGEST_STEP = 10_000
+"""ECS's own limit: a morning must not come in portions. The group's maximum bounds it."""
 
 
 class Machines(Construct):
@@ -98,8 +102,9 @@ class Machines(Construct):
         )
         if aws.warm_machines and not gpu:
             self.group.add_warm_pool(
-                min_size=aws.warm_machines,
-                max_group_prepared_capacity=aws.max_machines,
+                # Running and stopped ones together: the pool empties as the group fills.
+                min_size=0,
+                max_group_prepared_capacity=aws.warm_machines,
                 pool_state=autoscaling.PoolState.STOPPED,
                 reuse_on_scale_in=False,
             )
@@ -116,8 +121,8 @@ class Machines(Construct):
                     # 90 keeps a tenth of the machines free.
                     target_capacity=100 - aws.headroom,
                     minimum_scaling_step_size=1,
-                    maximum_scaling_step_size=min(100, aws.max_machines),
-                    instance_warmup_period=int(_BOOT.to_seconds()),
+                    maximum_scaling_step_size=LARGEST_STEP,
+                    instance_warmup_period=int(STEP_EVERY.to_seconds()),
                 ),
             ),
         )

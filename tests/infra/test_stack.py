@@ -95,7 +95,7 @@ class TestMachines:
         for group in template.of("AWS::AutoScaling::AutoScalingGroup").values():
             assert group["NewInstancesProtectedFromScaleIn"] is True
         warm = template.one("AWS::AutoScaling::WarmPool")
-        assert (warm["MinSize"], warm["PoolState"]) == (2, "Stopped")
+        assert (warm["MaxGroupPreparedCapacity"], warm["PoolState"]) == (2, "Stopped")
 
     def test_a_deployment_replaces_no_machine_by_itself(self, template: Template) -> None:
         for resource in template.data["Resources"].values():
