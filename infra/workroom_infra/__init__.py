@@ -6,6 +6,7 @@ walls.py        security groups: who reaches whom
 network.py      VPC, subnets, endpoints
 machines.py     the cluster that servers run on: groups of machines, capacity providers
 machine_image.py  the pipeline that makes the machines' image
+watchdog_bundle.py  what of the watchdog goes into that image
 homes.py        EFS
 database.py     PostgreSQL
 entrances.py    load balancers

@@ -33,9 +33,9 @@ WILDCARDS = {
     "FindTheAgentsEndpoint": "DiscoverPollEndpoint knows no resource, and only reads.",
     "Work": "A machine gets its id when it registers; the condition names the cluster.",
     "TagsAtRegistration": "Tags at registration only, by the condition.",
-    "DrainWhenAMountHangs": "IAM ties no machine to its own id; the condition names the cluster.",
-    "ReplaceItself": "The ARN of a group has a part that AWS makes up; its name is written out.",
-    "Metrics": "PutMetricData knows no resource; the condition names the namespace.",
+    "MountWatchdogMarks": "IAM ties no machine to its own id; the condition names the cluster.",
+    "MountWatchdogReplaces": "AWS makes up a part of a group's ARN; its name is written out.",
+    "MountWatchdogMeasures": "PutMetricData knows no resource; it names the namespace.",
     "Logs": "Log streams are named after machines.",
     "Watchdog": "Files are named by their content, in a bucket that holds nothing but deployments.",
 }

@@ -19,7 +19,11 @@ from aws_cdk import aws_imagebuilder as imagebuilder
 from aws_cdk import aws_s3_assets as assets
 from constructs import Construct
 
+from workroom_infra.watchdog_bundle import PYTHON
+
 WATCHDOG_UNIT = "workroom-mount-watchdog.service"
+_LOG_UNIT = "workroom-mount-watchdog-log.service"
+WATCHDOG_USER = "workroom-watchdog"
 WATCHDOG_METRICS = "Workroom/Mounts"
 _WATCHDOG_LOG = "/var/log/workroom-watchdog.log"
 
@@ -35,7 +39,7 @@ class MachineImage(Construct):
         images: Notebook images, by digest.
         registry: Host of the registry.
         pull_secret: ARN of the secret with the registry's read-only token.
-        watchdog: The package of the watchdog, with its systemd unit.
+        watchdog: The watchdog with all that it imports, as `watchdog_bundle` makes it.
         log_group: Name of the log group of machines.
         role: What the machine that builds may do.
         subnet: Where it is.
@@ -148,7 +152,7 @@ def system(log_group: str) -> dict[str, Any]:
     return _document(
         "The EFS helper and the log agent",
         [
-            "dnf install -y amazon-efs-utils amazon-cloudwatch-agent python3-boto3 awscli-2 unzip",
+            f"dnf install -y amazon-efs-utils amazon-cloudwatch-agent {PYTHON} awscli-2 unzip",
             _file("/opt/aws/amazon-cloudwatch-agent/etc/amazon-cloudwatch-agent.json", agent),
             "systemctl enable amazon-cloudwatch-agent",
         ],
@@ -164,25 +168,30 @@ def watch(archive: str, content: str) -> dict[str, Any]:
         content: Hash of what is in it.
     """
     place = "/opt/workroom/watchdog"
-    unit = f"/etc/systemd/system/{WATCHDOG_UNIT}"
+    site = f"{place}/lib/{PYTHON}/site-packages"
+    units = "/etc/systemd/system"
+    both = f"{WATCHDOG_UNIT} {_LOG_UNIT}"
+    user = WATCHDOG_USER
     return _document(
         f"The mount watchdog {content[:12]}",
         [
             f"aws s3 cp {archive} /tmp/watchdog.zip --only-show-errors",
-            # The distribution's own boto3: nothing comes from the internet.
-            f"python3 -m venv --system-site-packages {place}",
-            f"site=$({place}/bin/python -c 'import site; print(site.getsitepackages()[0])')",
-            'mkdir -p "$site/workroom_infra" /etc/workroom',
-            'unzip -oq /tmp/watchdog.zip -d "$site/workroom_infra" && rm /tmp/watchdog.zip',
-            f'install -m 0644 "$site/workroom_infra/watchdog/{WATCHDOG_UNIT}" {unit}',
-            "id workroom-watchdog || useradd --system --shell /sbin/nologin workroom-watchdog",
+            # boto3 is in the archive: nothing comes from the internet.
+            f"{PYTHON} -m venv --without-pip {place}",
+            f"unzip -oq /tmp/watchdog.zip -d {site} && rm /tmp/watchdog.zip",
+            f"chmod -R a+rX {place}",
+            f"id {user} >/dev/null 2>&1 || "
+            f"useradd --system --user-group --no-create-home --shell /usr/sbin/nologin {user}",
+            "mkdir -p /etc/workroom",
             f"echo WORKROOM_WATCHDOG_METRICS={WATCHDOG_METRICS} >/etc/workroom/mount-watchdog.env",
-            f"mkdir -p {unit}.d",
-            f"printf '[Service]\\nStandardOutput=append:{_WATCHDOG_LOG}\\n"
-            f"StandardError=append:{_WATCHDOG_LOG}\\n' >{unit}.d/log.conf",
-            f"systemctl enable {WATCHDOG_UNIT}",
+            f"cd {site}/workroom_infra/watchdog && install -m 0644 {both} {units}",
+            f"systemctl enable {both}",
         ],
-        [f"{place}/bin/python -c 'import workroom_infra.watchdog.program'"],
+        [
+            f"runuser -u {user} -- {place}/bin/python -B -m workroom_infra.watchdog --check",
+            f"runuser -u {user} -- {place}/bin/python -B -c 'import workroom_infra.watchdog.aws'",
+            f"systemctl is-enabled {both}",
+        ],
     )
 
 

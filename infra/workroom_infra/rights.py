@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from aws_cdk import aws_iam as iam
 
 from workroom_infra.warehouse import FOLDER
+from workroom_infra.watchdog import policy
 
 
 @dataclass(frozen=True)
@@ -257,10 +258,6 @@ def of_machine(
     its_cluster = place.arn("ecs", f"cluster/{cluster}")
     machines = place.arn("ecs", f"container-instance/{cluster}/*")
     of_cluster = {"ArnEquals": {"ecs:cluster": its_cluster}}
-    groups = [
-        place.arn("autoscaling", f"autoScalingGroup:*:autoScalingGroupName/{name}")
-        for name in group_names
-    ]
     return [
         allow("FindTheAgentsEndpoint", ["ecs:DiscoverPollEndpoint"], ["*"]),
         allow(
@@ -283,22 +280,16 @@ def of_machine(
             [machines],
             {"StringEquals": {"ecs:CreateAction": "RegisterContainerInstance"}},
         ),
-        allow(
-            "DrainWhenAMountHangs",
-            [
-                *("ecs:UpdateContainerInstancesState", "ecs:DescribeContainerInstances"),
-                *("ecs:PutAttributes", "ecs:DeleteAttributes"),
-            ],
-            [machines],
-            of_cluster,
-        ),
-        allow("CountMachines", ["ecs:DescribeClusters", "ecs:ListAttributes"], [its_cluster]),
-        allow("ReplaceItself", ["autoscaling:SetInstanceHealth"], groups),
-        allow(
-            "Metrics",
-            ["cloudwatch:PutMetricData"],
-            ["*"],
-            {"StringEquals": {"cloudwatch:namespace": metrics}},
+        *(
+            iam.PolicyStatement.from_json(statement)
+            for statement in policy.statements(
+                cluster=cluster,
+                groups=group_names,
+                region=place.region,
+                account=place.account,
+                partition=place.partition,
+                metrics=metrics,
+            )
         ),
         allow(
             "Logs",

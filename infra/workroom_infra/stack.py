@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -29,6 +30,7 @@ from workroom_infra.secret_store import Secrets
 from workroom_infra.services import Platform, Program, Service
 from workroom_infra.walls import Walls
 from workroom_infra.warehouse import FOLDER, LogBucket, Store
+from workroom_infra.watchdog_bundle import bundle
 
 
 class WorkroomStack(cdk.Stack):
@@ -177,9 +179,10 @@ class WorkroomStack(cdk.Stack):
                 )
             )
         self.cluster.use(self.groups)
-        self.watchdog = assets.Asset(
-            self, "Watchdog", path=str(watchdog.parent), exclude=_all_but(watchdog.name)
-        )
+        # The asset is a copy.
+        with tempfile.TemporaryDirectory() as folder:
+            bundle(Path(folder), watchdog)
+            self.watchdog = assets.Asset(self, "Watchdog", path=folder)
         self.image = MachineImage(
             self,
             "MachineImage",
@@ -476,7 +479,3 @@ def _retention(days: int) -> logs.RetentionDays:
         1827: logs.RetentionDays.FIVE_YEARS,
         3653: logs.RetentionDays.TEN_YEARS,
     }[days]
-
-
-def _all_but(folder: str) -> list[str]:
-    return ["*", f"!{folder}", f"!{folder}/**", "!__init__.py", "**/__pycache__"]

@@ -8,6 +8,9 @@ from tests.support.aws_settings import everything, use_our_node
 from tests.support.template import Template
 from workroom_hub.settings import Settings
 
+# Before anybody imports the CDK.
+use_our_node()
+
 
 @pytest.fixture(scope="session")
 def settings() -> Settings:
@@ -18,7 +21,6 @@ def settings() -> Settings:
 @pytest.fixture(scope="session")
 def template(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Template:
     """The synthesised template; cdk-nag looked at it, and would have ended the synthesis."""
-    use_our_node()
     from workroom_infra.app import build
 
     folder = tmp_path_factory.mktemp("assembly")

@@ -249,7 +249,7 @@ class TestFleet:
 
 class TestPolicy:
     STATEMENTS = policy.statements(
-        cluster="workroom", group="machines", region="eu-central-1", account="123456789012"
+        cluster="workroom", groups=["machines"], region="eu-central-1", account="123456789012"
     )
 
     def test_it_grants_what_the_code_calls_and_nothing_else(self) -> None:
@@ -258,7 +258,7 @@ class TestPolicy:
         service = {"ecs": "ecs", "groups": "autoscaling", "metrics": "cloudwatch"}
         actions = {f"{service[s]}:{name.title().replace('_', '')}" for s, name in called}
         measured = policy.statements(
-            cluster="c", group="g", region="r", account="a", metrics="Workroom/Mounts"
+            cluster="c", groups=["g"], region="r", account="a", metrics="Workroom/Mounts"
         )
         assert _actions(measured) == actions
         assert _actions(self.STATEMENTS) == actions - {"cloudwatch:PutMetricData"}
@@ -269,10 +269,11 @@ class TestPolicy:
             assert "*" not in str(statement["Action"])
         [marks, _, replaces] = self.STATEMENTS
         assert marks["Condition"]["ArnEquals"]["ecs:cluster"].endswith(":cluster/workroom")
-        assert replaces["Resource"].endswith(":autoScalingGroupName/machines")
+        [group] = replaces["Resource"]
+        assert group.endswith(":autoScalingGroupName/machines")
 
     def test_the_namespace_bounds_the_metrics(self) -> None:
-        found = policy.statements(cluster="c", group="g", region="r", account="a", metrics="N")
+        found = policy.statements(cluster="c", groups=["g"], region="r", account="a", metrics="N")
         assert found[-1]["Condition"] == {"StringEquals": {"cloudwatch:namespace": "N"}}
 
     def test_the_page_shows_this_policy(self) -> None:

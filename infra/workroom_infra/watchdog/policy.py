@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 
 def statements(
     *,
     cluster: str,
-    group: str,
+    groups: Sequence[str],
     region: str,
     account: str,
     partition: str = "aws",
@@ -17,13 +18,13 @@ def statements(
     """All of them.
 
     IAM cannot tie a machine to its own container instance, so a machine may mark any machine of its
-    own cluster and group, and no other. Servers cannot use the role: they do not reach it.
+    own cluster and its groups, and no other. Servers cannot use the role: they do not reach it.
 
     Args:
         cluster: Name of the ECS cluster.
-        group: Name of the Auto Scaling group.
-        region: Region of both.
-        account: Account of both.
+        groups: Names of the Auto Scaling groups whose machines have the role.
+        region: Region of them.
+        account: Account of them.
         partition: Of AWS: `aws`, `aws-cn`, `aws-us-gov`.
         metrics: CloudWatch namespace, as in the setting `metrics`; empty: none.
     """
@@ -52,10 +53,11 @@ def statements(
             "Sid": "MountWatchdogReplaces",
             "Effect": "Allow",
             "Action": "autoscaling:SetInstanceHealth",
-            "Resource": (
+            "Resource": [
                 f"arn:{partition}:autoscaling:{region}:{account}:autoScalingGroup:*"
                 f":autoScalingGroupName/{group}"
-            ),
+                for group in groups
+            ],
         },
     ]
     if metrics:
