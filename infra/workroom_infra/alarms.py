@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from aws_cdk import Duration
 from aws_cdk import aws_cloudwatch as cloudwatch
@@ -21,13 +21,14 @@ class Alarm:
     """One alarm.
 
     Attributes:
-        name: Name; its page is `docs/runbooks/NAME.md`.
+        name: Name.
         says: What it means, in a sentence.
         metric: What is looked at.
         at: The threshold.
         below: Alarm below it instead of at or above it.
         minutes: How long it must hold.
         silence: Whether no data is an alarm, too.
+        runbook: Name of its page of docs/runbooks; "": the alarm's own.
     """
 
     name: str
@@ -37,10 +38,12 @@ class Alarm:
     below: bool = False
     minutes: int = 5
     silence: bool = False
-    page: str = field(default="", init=False)
+    runbook: str = ""
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "page", f"{RUNBOOKS}/{self.name}.md")
+    @property
+    def page(self) -> str:
+        """Path of the page that says what to do."""
+        return f"{RUNBOOKS}/{self.runbook or self.name}.md"
 
 
 class Alarms(Construct):

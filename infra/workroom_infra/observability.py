@@ -184,6 +184,14 @@ def _of_starts(parts: Parts) -> list[Alarm]:
             at=1,
             minutes=1,
         ),
+        Alarm(
+            name="mounts-held-back",
+            says="So many mounts hang at once that machines with one still take new servers.",
+            metric=mounts("HeldBack"),
+            at=1,
+            minutes=1,
+            runbook="mount-hangs",
+        ),
     ]
 
 
@@ -284,8 +292,9 @@ class Dashboard(Construct):
                 _homes(parts, "ClientConnections", "Sum"),
             ),
             _graph(
-                "Mounts: hung, machines out for it",
+                "Mounts: hung, machines out or held back for it",
                 mounts("HungMounts"),
+                mounts("HeldBack"),
                 mounts("Drained"),
             ),
         )
