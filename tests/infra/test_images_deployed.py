@@ -90,3 +90,23 @@ class TestRegistry:
         rights = self.README.partition("**Rights.**")[2].partition("\n\n")[0]
         given = {a for each in template.rights("RolesRegistry") for a in each.actions}
         assert given == set(re.findall(r"`(s3:\w+)`", rights))
+
+
+@pytest.mark.parametrize("folder", ["images/hub", "infra/registry"])
+def test_what_an_image_copies_is_in_its_context(folder: str) -> None:
+    """The context of these two is the whole repository, of which Docker is sent what is named."""
+    sent = [
+        line.removeprefix("!")
+        for line in (ROOT / ".dockerignore").read_text().splitlines()
+        if line.startswith("!")
+    ]
+    text = (ROOT / folder / "Dockerfile").read_text().replace("\\\n", " ")
+    copied = [
+        path
+        for line in re.findall(r"^COPY (?!--from)(.*)$", text, re.MULTILINE)
+        for path in line.split()[:-1]
+    ]
+    assert copied
+    for path in copied:
+        assert any(path == each or path.startswith(f"{each}/") for each in sent), path
+        assert list(ROOT.glob(path)) or path.endswith("ca-bundle.cr[t]"), path
