@@ -28,13 +28,26 @@ def test_cfn_lint_finds_nothing(template: Template) -> None:
 def test_cdk_nag_would_find_a_flaw(
     settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from workroom_infra import acknowledged
-    from workroom_infra.app import build
+    import aws_cdk as cdk
+    from constructs import Construct
 
-    # One finding that is acknowledged otherwise: the check runs, and ends the synthesis.
-    monkeypatch.setattr(acknowledged, "DOORS", {})
+    from workroom_infra import app
+
+    class OneFlaw(cdk.Stack):
+        """A small one: the check runs for whatever is built, and ends the synthesis."""
+
+        def __init__(self, scope: Construct, id: str, **_: object) -> None:
+            super().__init__(scope, id)
+            anybody = cdk.aws_ec2.CfnSecurityGroup.IngressProperty(
+                ip_protocol="tcp", from_port=22, to_port=22, cidr_ip="0.0.0.0/0"
+            )
+            cdk.aws_ec2.CfnSecurityGroup(
+                self, "Open", group_description="open", security_group_ingress=[anybody]
+            )
+
+    monkeypatch.setattr(app, "WorkroomStack", OneFlaw)
     with pytest.raises(RuntimeError, match="ValidationFailed"):
-        build(settings, out=tmp_path).synth()
+        app.build(settings, out=tmp_path).synth()
     report = json.loads((tmp_path / "validation-report.json").read_text())
     [nag] = [each for each in report["pluginReports"] if each["pluginName"] == "AwsSolutions"]
     assert {each["ruleName"] for each in nag["violations"]} == {"AwsSolutions-EC23"}
