@@ -3,7 +3,8 @@
     python tests/run.py all                  everything, as `make test` and CI do
     python tests/run.py lint types unit      the fast part
     python tests/run.py e2e -- -k login      one suite, the rest handed to pytest
-    python tests/run.py containers           the image, what runs beside it, mounts that hang
+    python tests/run.py containers           the image, the registry, what else runs beside it,
+                                             mounts that hang
     python tests/run.py pages                the hub's pages in a browser, without Docker
     python tests/run.py soak                 waits in real time, about 36 minutes
 
@@ -87,7 +88,7 @@ def e2e(more: Sequence[str]) -> bool:
 
 
 def containers(more: Sequence[str]) -> bool:
-    """The image, what runs beside it in containers of its own, and mounts that hang."""
+    """The image, the registry, what else runs beside it in containers, and mounts that hang."""
     chosen = "(docker or fuse) and not soak"
     return _with_engine(chosen, f"--ignore={ROOT / 'tests' / 'e2e'}", *more)
 
