@@ -43,7 +43,7 @@ class MachineMetadata:
         self.url = f"http://127.0.0.1:{self._server.server_port}"
 
     def __enter__(self) -> MachineMetadata:
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -45,10 +45,10 @@ class MotoAccount:
         self._server = make_server(
             "127.0.0.1", 0, self._answer, threaded=True, request_handler=_Quiet
         )
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
         self.url = f"http://127.0.0.1:{self._server.server_port}"
         self._plain = make_server("127.0.0.1", 0, self._moto, request_handler=_Quiet)
-        threading.Thread(target=self._plain.serve_forever, daemon=True).start()
+        threading.Thread(target=self._plain.serve_forever, args=(0.02,), daemon=True).start()
         moto_api_backend.reset()
         self.ecs, self.groups = self._client("ecs"), self._client("autoscaling")
         self._fill()
