@@ -503,3 +503,8 @@ def test_everyone_without_javascript_and_on_a_phone(hub: HubProcess, browser: Br
         expect(row).to_contain_text("<b>tag")
         assert page.locator("table.people b").count() == 0
         assert page.evaluate("document.documentElement.scrollWidth") == 360
+        tabs = [
+            tab.bounding_box() for tab in page.get_by_role("navigation").get_by_role("link").all()
+        ]
+        assert len(tabs) == 5
+        assert all(tab and tab["x"] >= 0 and tab["x"] + tab["width"] <= 360 for tab in tabs)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import subprocess
 import sys
 from typing import Any
@@ -99,6 +100,23 @@ async def test_a_container_that_is_killed_without_a_word(tmp_path, monkeypatch):
         said = await asyncio.wait_for(bob.run("x"), 20)
         assert said.exit_status == 255
         assert LOST in said.stderr
+
+
+async def test_a_server_whose_size_is_not_on_offer_any_more(tmp_path):
+    """ssh cannot choose another size: the page can."""
+    async with ssh_world(tmp_path) as world:
+        world.hub.servers["ann", ""].ready = False
+        gone = "The profile 'medium' is not on offer. Choose from: small, large."
+
+        async def starts(_user: str, _name: str) -> web.Response:
+            return web.json_response({"status": 400, "message": gone}, status=400)
+
+        world.hub.starts = starts
+        async with world.person() as ann:
+            said = await ann.run("true")
+            assert said.exit_status == 255
+            where = rf"{re.escape(gone)} Your servers: http\S+/hub/home$"
+            assert re.search(where, said.stderr.strip())
 
 
 # -- the hub ------------------------------------------------------------------------------

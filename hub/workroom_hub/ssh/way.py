@@ -151,7 +151,7 @@ class Way:
                 "are open go on. Try again in a minute."
             ) from error
         except HubSaysNo as error:
-            raise NoWay(str(error)) from error
+            raise NoWay(f"{error} Your servers: {self.ways.page}") from error
         except (KeyError, ValueError) as error:
             # What a container said of itself at its start cannot be used.
             log.warning("the state of the server of %r cannot be used: %r", self.name, error)
