@@ -3,9 +3,10 @@
     python tests/run.py all                  everything, as `make test` and CI do
     python tests/run.py lint types unit      the fast part
     python tests/run.py e2e -- -k login      one suite, the rest handed to pytest
-    python tests/run.py containers           the image and what runs beside it
+    python tests/run.py containers           the image, the registry, what else runs beside it,
+                                             mounts that hang
     python tests/run.py pages                the hub's pages in a browser, without Docker
-    python tests/run.py soak                 waits in real time, about 25 minutes
+    python tests/run.py soak                 waits in real time, about 36 minutes
 
 Suites that need the Docker engine, Chromium or mmdebstrap have them installed first on Debian
 and Ubuntu as root; elsewhere they fail with the command to run. An engine is started if none
@@ -40,6 +41,8 @@ TOOLS = {
     "dockerd": "docker.io",
     "iptables": "iptables",
     "mmdebstrap": "mmdebstrap",
+    "docker-registry": "docker-registry",
+    "nginx": "nginx-light",
     # What people use over ssh.
     "ssh": "openssh-client",
     "rsync": "rsync",
@@ -69,10 +72,11 @@ def types(_: Sequence[str]) -> bool:
 
 
 def unit(more: Sequence[str]) -> bool:
-    """Tests that need neither Docker, a browser nor a network."""
+    """Tests that need neither Docker, FUSE, a browser nor a network."""
     # A socket that does not exist: a test that wants an engine after all fails here.
+    chosen = "not docker and not fuse and not browser and not soak"
     return _run(
-        *("-m", "pytest", "-m", "not docker and not browser and not soak", "-q", *more),
+        *("-m", "pytest", "-m", chosen, "-q", *more),
         DOCKER_HOST="unix:///nonexistent/docker.sock",
     )
 
@@ -84,8 +88,9 @@ def e2e(more: Sequence[str]) -> bool:
 
 
 def containers(more: Sequence[str]) -> bool:
-    """The image and what runs beside it, in containers of their own."""
-    return _with_engine("docker and not soak", f"--ignore={ROOT / 'tests' / 'e2e'}", *more)
+    """The image, the registry, what else runs beside it in containers, and mounts that hang."""
+    chosen = "(docker or fuse) and not soak"
+    return _with_engine(chosen, f"--ignore={ROOT / 'tests' / 'e2e'}", *more)
 
 
 def pages(more: Sequence[str]) -> bool:

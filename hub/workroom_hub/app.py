@@ -19,7 +19,7 @@ from jupyterhub.user import User
 from tornado.ioloop import PeriodicCallback
 from tornado.web import StaticFileHandler
 
-from workroom_hub import accounts, adoption, start_handler, turnstile
+from workroom_hub import accounts, adoption, proxy_watch, start_handler, turnstile
 from workroom_hub.account import handlers as account
 from workroom_hub.keepers import ContainerKeeper, Keeper, TaskKeeper
 from workroom_hub.portal import handlers as portal_handlers
@@ -110,6 +110,15 @@ class WorkroomHub(JupyterHub):  # type: ignore[misc]
         self._roll = asyncio.create_task(adoption.Roll(found).call())
         self._sweeper = PeriodicCallback(self._sweep, _SWEEP_SECONDS * 1000)
         self._sweeper.start()
+        self._proxy_watch = asyncio.create_task(self._watch_proxy())
+
+    async def _watch_proxy(self) -> None:
+        if "127.0.0.1" in self.proxy.api_url:
+            return  # `workroom up` starts both
+        await proxy_watch.watch(
+            lambda: proxy_watch.knows_us(self.proxy, self.hub.routespec),
+            lambda: self.proxy.check_routes(self.users, self._service_map),
+        )
 
     def _make_room(self) -> None:
         """Prepare for a thousand people at once."""
@@ -143,7 +152,7 @@ class WorkroomHub(JupyterHub):  # type: ignore[misc]
         """End what goes on beside the spawners."""
         if keeper := getattr(self, "keeper", None):
             await keeper.close()
-        for beside in ("_writer", "_roll"):
+        for beside in ("_writer", "_roll", "_proxy_watch"):
             if task := getattr(self, beside, None):
                 task.cancel()
         await asker.close()

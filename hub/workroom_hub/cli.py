@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
+from workroom_hub import cli_images, cli_plan
+from workroom_hub.deploy import commands as deploy
 from workroom_hub.errors import WorkroomError
 from workroom_hub.runtime import state_folder
 
@@ -47,6 +49,9 @@ users = typer.Typer(no_args_is_help=True, help="Accounts of people who log in wi
 config = typer.Typer(no_args_is_help=True, help="The settings file, workroom.yaml.")
 app.add_typer(users, name="users")
 app.add_typer(config, name="config")
+cli_plan.register(app)
+cli_images.register(app)
+app.add_typer(deploy.app, name="deploy")
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
@@ -136,8 +141,8 @@ def logs(
     what: Annotated[
         str,
         typer.Argument(
-            help="hub, proxy, ssh, s3, metastore, emulator, build, a user (ann), or a user's "
-            "server (ann/gpu)."
+            help="hub, proxy, ssh, s3, metastore, registry, emulator, build, a user (ann), or a "
+            "user's server (ann/gpu)."
         ),
     ] = "hub",
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on as lines arrive.")] = False,

@@ -28,6 +28,9 @@ _PATHS: tuple[Path_, ...] = (
     ("build", "ca_bundle"),
     ("ssh", "ca_key_file"),
     ("ssh", "host_key_files"),
+    ("registry", "push_credentials_file"),
+    ("registry", "pull_credentials_file"),
+    ("registry", "upstream_credentials_file"),
 )
 
 __all__ = ["OVERRIDES", "check_against_machine", "config_path", "load"]

@@ -26,6 +26,7 @@ OVERRIDES: dict[str, tuple[str, str]] = {
     "WORKROOM_EMULATOR_PORT": ("ecs", "emulator_port"),
     "WORKROOM_S3_PORT": ("data", "s3_port"),
     "WORKROOM_METASTORE_PORT": ("data", "metastore_port"),
+    "WORKROOM_REGISTRY_PORT": ("registry", "port"),
 }
 """Environment variable → the field it overrides."""
 

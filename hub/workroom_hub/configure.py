@@ -17,8 +17,10 @@ from workroom_hub.addresses import hub_api_url, hub_url
 from workroom_hub.runtime import Runtime
 from workroom_hub.settings import Settings, offered_profiles
 from workroom_hub.static_files import static_version
+from workroom_spawner import promotions
 from workroom_spawner.local import LocalSpawner
 from workroom_spawner.profiles import Catalog, Image, Profile
+from workroom_spawner.promotions import Promotions
 
 TEMPLATES = Path(__file__).parent / "templates"
 CLI_SERVICE = "workroom-cli"
@@ -61,7 +63,7 @@ def _web(settings: Settings, runtime: Runtime, c: Config) -> None:
 
 
 def _database(runtime: Runtime, c: Config) -> None:
-    c.JupyterHub.db_url = f"sqlite:///{runtime.home / 'hub.sqlite'}"
+    c.JupyterHub.db_url = runtime.database_url
     c.JupyterHub.cookie_secret = bytes.fromhex(runtime.secret("cookie-secret"))
     c.JupyterHub.config_file = ""
 
@@ -70,7 +72,8 @@ def _proxy(settings: Settings, runtime: Runtime, c: Config) -> None:
     c.JupyterHub.proxy_class = "workroom_hub.app.PatientProxy"
     # A process of its own: the hub can restart under running users.
     c.ConfigurableHTTPProxy.should_start = False
-    c.ConfigurableHTTPProxy.api_url = f"http://127.0.0.1:{settings.web.proxy_api_port}"
+    here = f"http://127.0.0.1:{settings.web.proxy_api_port}"
+    c.ConfigurableHTTPProxy.api_url = settings.web.proxy_api_url or here
     c.ConfigurableHTTPProxy.auth_token = runtime.secret("proxy-token")
     c.JupyterHub.cleanup_servers = False
     c.JupyterHub.cleanup_proxy = False
@@ -128,6 +131,7 @@ def catalog(settings: Settings, runtime: Runtime) -> Catalog:
         cpus,
         memory,
         settings.default_profile or profiles[0].name,
+        Promotions(runtime.home / promotions.FILE),
     )
 
 

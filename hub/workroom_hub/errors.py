@@ -7,10 +7,13 @@
     │   ├── NetworkError        the users' network or its firewall
     │   └── PortTaken           another process listens where we must
     ├── ImageError              an image can be neither built nor pulled
+    ├── RegistryError           the image registry: not started, refuses, or holds damaged bytes
     ├── ProxyError              the web proxy does not start
     ├── CloudError              the ECS cluster cannot be used, as AWS or its emulator says
     │   └── EmulatorError       the AWS emulator cannot be installed or does not start
+    ├── DeployError             `workroom deploy` cannot do it, or AWS refuses
     ├── SshError                the SSH gateway does not start, or its keys cannot be used
+    ├── PlanError               what `workroom plan` is to simulate makes no sense
     ├── DataServerError         the S3 server or the Hive Metastore: not started, not right
     └── HubError                the hub does not start or does not answer
         └── HubRefused          the hub answered, and said no
@@ -62,6 +65,10 @@ class ImageError(WorkroomError):
     """An image can be neither built nor pulled."""
 
 
+class RegistryError(WorkroomError):
+    """The image registry does not start, refuses, or does not hold what it should."""
+
+
 class ProxyError(WorkroomError):
     """The web proxy does not start."""
 
@@ -74,8 +81,16 @@ class EmulatorError(CloudError):
     """The AWS emulator cannot be installed or does not start."""
 
 
+class DeployError(WorkroomError):
+    """`workroom deploy` cannot make the template, or AWS cannot make what it says."""
+
+
 class SshError(WorkroomError):
     """The SSH gateway does not start, or its keys cannot be used."""
+
+
+class PlanError(WorkroomError):
+    """What `workroom plan` was asked to simulate cannot be: a trace, an assumption, a size."""
 
 
 class DataServerError(WorkroomError):

@@ -47,12 +47,18 @@ Size = Annotated[int, BeforeValidator(parse_size)]
 Span = Annotated[int, BeforeValidator(parse_span)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 
-SIZES = ("memory", "shared_memory", "instance_memory", "keep_free")
+SIZES = (
+    *("memory", "shared_memory", "instance_memory", "keep_free"),
+    *("machine_disk", "database_disk", "disk"),
+)
 """Names of the fields that are a `Size`."""
 SPANS = (
     *("stop_after", "check_every", "max_age", "start_timeout", "http_timeout"),
     *("stop_timeout", "capacity_timeout", "sweep_every", "orphan_grace"),
     *("certificate_lifetime", "login_timeout", "idle_timeout", "drain", "browser_login_within"),
+    *("peak_width", "visit", "visit_long", "target_wait", "evaluate_every", "instance_warmup"),
+    *("scale_in_after", "terminate", "instance_launch", "warm_start", "hibernated_start"),
+    *("prepare", "image_pull", "task_start"),
 )
 """Names of the fields that are a `Span`."""
 

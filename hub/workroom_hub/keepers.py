@@ -95,6 +95,7 @@ class TaskKeeper:
         self._starting: list[Any] = []
         self._stopping: list[Any] = []
         self._warm: set[str] = set()
+        self._warm_for: set[str] = set()
         self._resuming: asyncio.Future[list[None]] | None = None
         self._asked: set[asyncio.Future[Any]] = set()
 
@@ -203,10 +204,16 @@ class TaskKeeper:
             self.app.db.commit()
 
     async def sweep(self) -> None:
-        """Prepare the next start of everybody who has come since the last time."""
+        """Prepare the next start of everybody who has come since the last time.
+
+        After a promotion that is everybody: a task definition names its image.
+        """
         names = set(self.app.db.scalars(select(orm.User.name)))
+        images = {i.ref: None for i in self.app.config.EcsSpawner.catalog.images_now()}
+        if images.keys() - self._warm_for:
+            self._warm = set()
+        self._warm_for = set(images)
         new, self._warm = sorted(names - self._warm), names
-        images = {i.ref: None for i in self.app.config.EcsSpawner.catalog.images}
         if new:
             self.platform.prewarm(_each(new), images)
 

@@ -21,6 +21,8 @@ SECRETS = (
     *("cookie-secret", "start-code-key", "usage-key"),
     *("s3-platform-secret", "s3-users-secret"),
 )
+DATABASE_URL = "database-url"
+"""File among the secrets that is there if the hub's database is none of the state folder."""
 EMULATOR_CHOSEN = "cloud-local"
 """File of the state folder that is there while `up --cloud local` holds."""
 
@@ -112,6 +114,13 @@ class Runtime:
         data = asdict(self)
         del data["home"]
         write_private(self.home / "runtime.json", json.dumps(data, indent=2) + "\n")
+
+    @property
+    def database_url(self) -> str:
+        """Where the hub's database is: what `secrets/database-url` says, else a file here."""
+        return (
+            _text(self.home / "secrets" / DATABASE_URL) or f"sqlite:///{self.home / 'hub.sqlite'}"
+        )
 
     def secret(self, name: str) -> str:
         """Return a secret of the state folder; `SECRETS` names them."""

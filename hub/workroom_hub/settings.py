@@ -15,9 +15,14 @@ from pydantic import Field, field_validator, model_validator
 
 from workroom_hub import checks, checks_aws
 from workroom_hub.fields import Port, Section, Size, Slug, Span
+from workroom_hub.settings_aws import Aws
+from workroom_hub.settings_aws import problem as aws_problem
 from workroom_hub.settings_data import Data
 from workroom_hub.settings_data import problem as data_problem
 from workroom_hub.settings_ecs import Ecs
+from workroom_hub.settings_plan import Plan
+from workroom_hub.settings_registry import Registry
+from workroom_hub.settings_registry import problem as registry_problem
 from workroom_hub.settings_ssh import Ssh
 from workroom_spawner.efs_root import problem_of_root
 
@@ -39,6 +44,11 @@ class Web(Section):
         description="`path`: every server under one host name. `subdomain`: one host name per user, the only full isolation between users' pages in a browser.",
     )
     proxy_api_port: Port = Field(8001, description="Loopback port of the proxy's own API.")
+    proxy_api_url: str = Field(
+        "",
+        description="Where the hub reaches the API of a proxy that runs elsewhere, such as http://proxy.workroom.internal:8001; default: on loopback.",
+    )
+    _check_proxy_api_url = field_validator("proxy_api_url")(checks_aws.base_url)
 
     @model_validator(mode="after")
     def _address_known(self) -> Web:
@@ -332,8 +342,13 @@ class Settings(Section):
     limits: Limits = Field(default_factory=Limits)
     local: Local = Field(default_factory=Local)
     ecs: Ecs = Field(default_factory=Ecs)
+    aws: Aws | None = Field(
+        None, description="What `workroom deploy` makes in an AWS account; docs/deploy-aws.md."
+    )
     data: Data = Field(default_factory=Data)
     build: Build = Field(default_factory=Build)
+    plan: Plan = Field(default_factory=Plan)
+    registry: Registry = Field(default_factory=Registry)
 
     @model_validator(mode="after")
     def _names_agree(self) -> Settings:
@@ -366,6 +381,9 @@ class Settings(Section):
         else:
             problem = ""
         problem = problem or data_problem(self.data, self.spawner)
+        problem = problem or registry_problem(self.registry, self.spawner, data=self.data.enabled)
+        if self.aws and not problem:
+            problem = aws_problem(self.aws, self.profiles, oidc=self.auth.kind == "oidc")
         if problem:
             raise ValueError(problem)
         return self

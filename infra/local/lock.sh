@@ -15,5 +15,7 @@ compile() { # OUTPUT, then the input and its options
 
 compile bootstrap.txt requirements/bootstrap.in
 compile hub.txt pyproject.toml
-compile dev.txt pyproject.toml --group dev --constraints requirements/hub.txt
+compile infra.txt pyproject.toml --extra infra --constraints requirements/hub.txt
+compile hub-image.txt pyproject.toml --extra postgresql --constraints requirements/hub.txt
+compile dev.txt pyproject.toml --extra infra --extra postgresql --group dev --constraints requirements/hub.txt
 compile emulator.txt requirements/emulator.in

@@ -5,11 +5,13 @@ Default deny: a choice is good only if a profile offers it to this user.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from workroom_spawner.errors import NotOffered
+from workroom_spawner.promotions import Promotions, in_force
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,7 @@ class Catalog:
         cpus: Cores of the machine the shares refer to.
         memory: Its memory in bytes.
         default: Name of the profile chosen the first time.
+        promotions: What people get next instead of what the settings name, or None.
     """
 
     profiles: tuple[Profile, ...]
@@ -70,10 +73,23 @@ class Catalog:
     cpus: float
     memory: int
     default: str
+    promotions: Promotions | None = dataclasses.field(default=None, compare=False)
 
     def __deepcopy__(self, memo: object) -> Catalog:
         """Return itself: it never changes, and traitlets copies it for every server."""
         return self
+
+    def images_now(self) -> tuple[Image, ...]:
+        """Return the images with what each one's next server is started from."""
+        history = self.promotions.history() if self.promotions else ()
+        if not history:
+            return self.images
+        return tuple(
+            replace(i, ref=new.ref, rstudio=new.rstudio, rstudio_note=new.rstudio_note)
+            if (new := in_force(history, i.name, i.ref))
+            else i
+            for i in self.images
+        )
 
     def offered_to(self, groups: Iterable[str]) -> list[Profile]:
         """Return the profiles a member of `groups` may use, in the order of the settings."""
@@ -104,7 +120,7 @@ class Catalog:
         image_name = options.get("image") or profile.images[0]
         if not isinstance(image_name, str) or image_name not in profile.images:
             raise NotOffered("image", image_name, list(profile.images))
-        return Choice(profile, next(i for i in self.images if i.name == image_name))
+        return Choice(profile, next(i for i in self.images_now() if i.name == image_name))
 
     def form(self, last: Mapping[str, Any], groups: Iterable[str]) -> dict[str, Any]:
         """Return what the spawn page draws, with the last choice selected.
@@ -148,7 +164,7 @@ class Catalog:
                     "rstudio_note": i.rstudio_note,
                     "selected": choice is not None and choice.image.name == i.name,
                 }
-                for i in self.images
+                for i in self.images_now()
                 if i.name in names
             ],
         }

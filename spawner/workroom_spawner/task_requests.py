@@ -168,6 +168,8 @@ def run_task(spec: TaskSpec, ecs: EcsSettings, definition: str, client_token: st
         "clientToken": client_token,
         "startedBy": ecs.started_by,
         "networkConfiguration": {"awsvpcConfiguration": _network(ecs)},
+        # Scattered, which is what ECS does unasked, servers would keep every machine from emptying.
+        "placementStrategy": [{"type": "binpack", "field": "memory"}],
         "overrides": overrides,
         "enableExecuteCommand": ecs.execute_command,
         "enableECSManagedTags": True,

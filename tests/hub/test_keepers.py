@@ -311,3 +311,37 @@ async def test_a_server_that_was_deleted_is_not_started_anew(
     await resume(keeper, spawner)
     assert posted == []
     assert spawner.did[-1] == "let go"
+
+
+async def test_what_everybody_gets_next_is_prepared_for_everybody(
+    db: Session, keeper: keepers.TaskKeeper
+) -> None:
+    """A task definition names its image, so a promotion is a new one for each user."""
+    prepared: list[tuple[list[str], list[str]]] = []
+    asked: list[Any] = []
+    keeper.platform = SimpleNamespace(  # type: ignore[assignment]
+        prewarm=lambda names, images: asked.append((names, images))
+    )
+    images = [SimpleNamespace(ref="old")]
+    catalog = SimpleNamespace(images_now=lambda: images)
+    keeper.app.config.EcsSpawner = SimpleNamespace(catalog=catalog)
+
+    async def sweep() -> None:
+        await keeper.sweep()
+        for names, refs in asked:
+            prepared.append(([name async for name in names], list(refs)))
+        asked.clear()
+
+    for name in ("ada", "bob"):
+        db.add(orm.User(name=name))
+    db.commit()
+    await sweep()
+    await sweep()
+    assert prepared == [(["ada", "bob"], ["old"])], "once is enough"
+    db.add(orm.User(name="cyd"))
+    db.commit()
+    await sweep()
+    images[:] = [SimpleNamespace(ref="new")]
+    await sweep()
+    await sweep()
+    assert prepared[1:] == [(["cyd"], ["old"]), (["ada", "bob", "cyd"], ["new"])]

@@ -276,6 +276,7 @@ RUN = {
             "assignPublicIp": "DISABLED",
         }
     },
+    "placementStrategy": [{"type": "binpack", "field": "memory"}],
     "overrides": {
         "cpu": "1536",
         "memory": "2048",

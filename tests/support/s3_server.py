@@ -32,8 +32,8 @@ class S3Server:
         rights: The folder with the keys that its parts have in common.
     """
 
-    def __init__(self, home: Path, **data: Any) -> None:
-        given = {"data": {"s3_port": free_port(), **data}}
+    def __init__(self, home: Path, settings: dict[str, Any] | None = None, **data: Any) -> None:
+        given = {"data": {"s3_port": free_port(), **data}, **(settings or {})}
         self.stack = Stack(Settings.model_validate(given), None, home, Reporter(quiet=True))
         self.rights = home / data_s3.FOLDER / "s3-rights"
         self.child: subprocess.Popen[bytes] | None = None

@@ -60,7 +60,8 @@ def begin(stack: Stack, gateway: str) -> subprocess.Popen[bytes] | None:
     home = stack.home
     folder = home / FOLDER
     (folder / "s3").mkdir(parents=True, exist_ok=True, mode=0o700)
-    data_s3_rights.write(home, folder / "s3-rights")
+    keeps_images = stack.settings.registry.kind == "machine"
+    data_s3_rights.write(home, folder / "s3-rights", registry=keeps_images)
     running = processes.find(home, ROLE)
     inner = _inner_ports(folder, anew=running is None)
     command = [str(program()), *arguments(stack, gateway, inner)]

@@ -1,4 +1,4 @@
-"""Who may do what in this machine's S3 server: two identities, and the files that say so.
+"""Who may do what in this machine's S3 server: its identities, and the files that say so.
 
 The platform may do everything. Users have one identity together: their code is their own, and a
 notebook can read its environment. What holds against it is in docs/security.md, and each line of
@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from workroom_hub.data_environment import BUCKET, PLATFORM, SECRET_OF, USERS
+from workroom_hub.machine import registry_config
+from workroom_hub.registry.server_config import HALVES
 from workroom_hub.runtime import read_secret, write_private
 
 _PARTS = ("master", "volume", "filer", "s3", "client")
@@ -79,30 +81,41 @@ def policy() -> dict[str, Any]:
     }
 
 
-def identities(home: Path) -> dict[str, Any]:
-    """Return the server's `-s3.config`, secrets included."""
+def identities(home: Path, *, registry: bool = False) -> dict[str, Any]:
+    """Return the server's `-s3.config`, secrets included; with a registry, its two halves' too."""
+
+    secrets = {
+        **SECRET_OF,
+        **{registry_config.IDENTITY[half]: registry_config.SECRET_OF[half] for half in HALVES},
+    }
 
     def key(name: str) -> list[dict[str, str]]:
-        return [{"accessKey": name, "secretKey": read_secret(home, SECRET_OF[name])}]
+        return [{"accessKey": name, "secretKey": read_secret(home, secrets[name])}]
 
     everything = ["Admin", "Read", "Write", "List", "Tagging"]
+    halves = [(registry_config.IDENTITY[half], half) for half in HALVES if registry]
     return {
         "identities": [
             {"name": "platform", "credentials": key(PLATFORM), "actions": everything},
             {"name": "users", "credentials": key(USERS), "policyNames": ["users"]},
+            *({"name": n, "credentials": key(n), "policyNames": [n]} for n, _ in halves),
         ],
-        "policies": [{"name": "users", "content": json.dumps(policy())}],
+        "policies": [
+            {"name": "users", "content": json.dumps(policy())},
+            *({"name": n, "content": json.dumps(registry_config.policy(h))} for n, h in halves),
+        ],
     }
 
 
-def write(home: Path, folder: Path) -> None:
+def write(home: Path, folder: Path, *, registry: bool = False) -> None:
     """Write the server's configuration into `folder`, mode 0700.
 
     Its parts prove themselves to each other: else every process that reaches one of its ports,
     those of other accounts of this machine too, could read and remove everything.
     """
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    write_private(folder / "identities.json", json.dumps(identities(home), indent=1) + "\n")
+    known = identities(home, registry=registry)
+    write_private(folder / "identities.json", json.dumps(known, indent=1) + "\n")
     if not (folder / "part.key").exists():
         _make_certificates(folder)
     signed = {

@@ -91,6 +91,8 @@ def run(seen: Callable[[Check], None] | None = None) -> list[Check]:
         add(running.metastore_check(stack, client))
     elif stack.settings.data.enabled:
         add(running.data_elsewhere_check(stack))
+    if stack.settings.registry.kind != "none":
+        add(running.registry_check(stack))
     if stack.emulated:
         there = emulator.answers(stack)
         add(running.emulator_check(stack, client, answers=there))

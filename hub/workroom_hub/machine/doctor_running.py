@@ -16,11 +16,14 @@ from workroom_hub.machine import (
     ports,
     processes,
     proxy,
+    registry,
+    registry_images,
     ssh,
 )
 from workroom_hub.machine.check import Check
 from workroom_hub.machine.hub import HubApi
 from workroom_hub.machine.stack import Stack
+from workroom_hub.registry import promotions
 from workroom_hub.settings import Settings
 
 if TYPE_CHECKING:
@@ -147,6 +150,35 @@ def data_elsewhere_check(stack: Stack) -> Check:
         return Check("data", "ok", f"{data.warehouse}, {data.metastore}")
     fix = "Set data.warehouse and data.metastore in workroom.yaml, or data: {enabled: false}."
     return Check("data", "note", "servers are told of no tables", fix)
+
+
+def registry_check(stack: Stack) -> Check:
+    """Check that the image registry takes the pull token, and that the file of promotions is ours.
+
+    Raises nothing: what it says is the check.
+    """
+    name, chosen = "image registry", stack.settings.registry
+    here = registry.is_here(stack)
+    if here:
+        there = [("127.0.0.1", chosen.port, "WORKROOM_REGISTRY_PORT=5001 make up")]
+        check = _process(stack, name, registry.FRONT, registry.answers(stack), there)
+        if check.state != "ok":
+            return check
+    try:
+        promotions.read(stack.home)
+        image = stack.settings.images[0].name
+        tags = registry_images.client(chosen, stack.home, image).tags()
+    except WorkroomError as error:
+        return Check(name, "failed", error.message, error.fix)
+    said = f"{chosen.host} answers; {len(tags)} of {chosen.repository}/{image}"
+    if here and not registry.half_answers(stack.home, "cache"):
+        return Check(
+            name,
+            "note",
+            f"{said}. Its cache does not run: {chosen.upstream} did not answer",
+            "When it answers: workroom up",
+        )
+    return Check(name, "ok", said)
 
 
 def emulator_check(stack: Stack, client: DockerClient | None, *, answers: bool) -> Check:

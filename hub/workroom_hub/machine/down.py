@@ -24,6 +24,7 @@ from workroom_hub.machine import (
     network,
     processes,
     proxy,
+    registry,
     scratch,
     ssh,
 )
@@ -32,7 +33,9 @@ from workroom_hub.machine.hub import HubApi
 from workroom_hub.machine.network import INSTALLATION, LABEL, PROBE
 from workroom_hub.machine.scratch import BUILD_LABEL
 from workroom_hub.machine.stack import PORTS_FILE
+from workroom_hub.registry import server_config
 from workroom_hub.runtime import EMULATOR_CHOSEN, read_installation
+from workroom_spawner import promotions
 
 if TYPE_CHECKING:
     from docker import DockerClient
@@ -53,6 +56,8 @@ _STATE = (
     "proxy",
     "emulator",
     data_s3.FOLDER,
+    server_config.FOLDER,
+    f"{promotions.FILE}*",
     "homes",
     EMULATOR_CHOSEN,
     firewall.RULES_FILE,
@@ -96,6 +101,8 @@ def _stop_everything(stack: Stack, *, purge: bool) -> None:
     with report.step("Users' servers") as step:
         stopped = stop_servers(stack)
         step.result = f"{stopped} stopped" if stopped else "none that the hub knows of"
+    if registry.stop(stack.home):
+        report.line("Image registry: stopped")
     with data.stopping(stack, purge=purge) as data_servers:
         with report.step("Hub") as step:
             hub_ended = processes.stop(stack.home, hub.ROLE, grace=20)
@@ -281,7 +288,8 @@ def purge_question(stack: Stack) -> str:
         what = [f"{count} home{'' if count == 1 else 's'}", "every account"]
     tables = data_s3.size(stack.home)
     if tables:
-        what.insert(0, f"every table ({human_bytes(tables)})")
+        kept = "every table and pushed image" if registry.is_here(stack) else "every table"
+        what.insert(0, f"{kept} ({human_bytes(tables)})")
     listed = " and ".join([", ".join(what[:-1]), what[-1]] if len(what) > 1 else what)
     return f"This removes {listed} of '{stack.settings.instance}' for ever. Go on?"
 

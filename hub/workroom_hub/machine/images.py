@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from workroom_hub.errors import ImageError
-from workroom_hub.machine import image
+from workroom_hub.machine import image, images_command, registry_images
 from workroom_hub.runtime import ImageFacts
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ def ensure(client: DockerClient, stack: Stack) -> dict[str, ImageFacts]:
         else:
             _pull(client, stack, ref)
         found[ref] = image.image_facts(ref)
+    images_command.fetch_promoted(client, stack)
     return found
 
 
@@ -50,6 +51,7 @@ def build(stack: Stack, *, retry: bool = False, fresh: bool = False) -> str:
         fresh: Build everything anew.
     """
     with stack.report.step(f"Image {stack.settings.build.tag}") as step:
+        registry_images.base(stack.settings, stack.home, step, fresh=fresh)
         built = image.build_image(
             stack.settings,
             progress=step.update,
@@ -62,25 +64,14 @@ def build(stack: Stack, *, retry: bool = False, fresh: bool = False) -> str:
 
 
 def _pull(client: DockerClient, stack: Stack, ref: str) -> None:
-    from docker.errors import DockerException, ImageNotFound
-
     with stack.report.step(f"Image {ref}") as step:
         try:
-            client.images.get(ref)
-            step.result = "here"
-            return
-        except ImageNotFound:
-            step.update("pulling")
-        try:
-            for event in client.api.pull(ref, stream=True, decode=True):
-                if "error" in event:
-                    raise ImageError(f"The image '{ref}' cannot be pulled: {event['error']}", _FIX)
-                step.update(f"pulling: {event.get('status', '')}")
-        except DockerException as error:
-            raise ImageError(
-                f"The image '{ref}' cannot be pulled: {getattr(error, 'explanation', error)}", _FIX
-            ) from error
-        step.result = "pulled"
+            anew = registry_images.fetch(client, stack.settings.registry, stack.home, ref, step)
+        except ImageError as error:
+            if registry_images.is_ours(stack.settings.registry, ref):
+                raise
+            raise ImageError(error.message, _FIX) from error
+        step.result = "pulled" if anew else "here"
 
 
 _FIX = "Correct the 'ref' under 'images' in workroom.yaml, or log in to its registry: docker login"

@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 
     from workroom_hub.machine.stack import Stack
 
-FILES = ("hub", "proxy", "ssh", "s3", "emulator", "build", "dockerd", "workroom")
+FILES = (
+    *("hub", "proxy", "ssh", "s3", "registry", "local-registry", "cache-registry"),
+    *("emulator", "build", "dockerd", "workroom"),
+)
 METASTORE = "metastore"
 
 

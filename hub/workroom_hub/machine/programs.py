@@ -8,12 +8,20 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from workroom_hub.errors import DataServerError, EmulatorError, ProxyError, SshError
+from workroom_hub.errors import (
+    DataServerError,
+    EmulatorError,
+    ProxyError,
+    RegistryError,
+    SshError,
+)
 from workroom_hub.machine import processes
 
 _NAMES = {
     "emulator": ("AWS emulator", EmulatorError),
     "proxy": ("web proxy", ProxyError),
+    "registry": ("image registry's front", RegistryError),
+    "local-registry": ("registry of our images", RegistryError),
     "s3": ("object store", DataServerError),
     "ssh": ("SSH gateway", SshError),
 }
@@ -82,7 +90,7 @@ def wait(
         within: Seconds it may take.
 
     Raises:
-        DataServerError, EmulatorError, ProxyError, SshError: It ended, or did not answer in time.
+        WorkroomError: It ended, or did not answer in time; one of `_NAMES`.
     """
     deadline = time.monotonic() + within
     while time.monotonic() < deadline:

@@ -19,11 +19,13 @@ from workroom_hub.machine import (
     hub,
     processes,
     proxy,
+    registry,
     ssh,
 )
 from workroom_hub.machine.console import counted, human_bytes, human_seconds
 from workroom_hub.machine.hub import HubApi
 from workroom_hub.machine.network import LABEL
+from workroom_hub.registry.server_config import HALVES
 from workroom_hub.runtime import read_installation
 
 if TYPE_CHECKING:
@@ -58,6 +60,7 @@ def collect(stack: Stack) -> dict[str, Any]:
         "ssh": collect_ssh(stack),
         "object_store": _object_store(stack),
         "metastore": _metastore(client, stack),
+        "registry": _registry(stack),
         "engine": {
             "state": "running" if client else "stopped",
             "version": client.version()["Version"] if client else None,
@@ -122,6 +125,21 @@ def _metastore(client: DockerClient | None, stack: Stack) -> dict[str, Any]:
         "uptime_seconds": round((datetime.now(UTC) - begun).total_seconds(), 1),
         "memory_bytes": memory_used(used),
     }
+
+
+def _registry(stack: Stack) -> dict[str, Any]:
+    """Return what there is to say of the image registry; one elsewhere is not asked."""
+    chosen = stack.settings.registry
+    if not registry.is_here(stack):
+        state = "off" if chosen.kind == "none" else "elsewhere"
+        return {"state": state, "address": chosen.host or None}
+    row = _process(
+        stack, registry.FRONT, answers=registry.answers(stack), version=registry.version()
+    )
+    parts = {half: registry.half_answers(stack.home, half) for half in HALVES}
+    if row["state"] == "running" and not parts["local"]:
+        row["state"] = "not answering"
+    return {**row, "address": chosen.host, "cache": "running" if parts["cache"] else "stopped"}
 
 
 def collect_ssh(stack: Stack) -> dict[str, Any]:
@@ -318,6 +336,8 @@ def show(facts: dict[str, Any]) -> None:
         table.add_row(f"[bold]{title}[/]", _line(facts[name]))
         for old in facts[name].get("draining", ()):
             table.add_row("", _line({**old, "state": "draining"}))
+    if facts["registry"]["state"] != "off":
+        table.add_row("[bold]Image registry[/]", _line(facts["registry"]))
     if facts["cluster"]:
         table.add_row("[bold]ECS cluster[/]", _cluster_line(facts["cluster"]))
     for image in facts["images"]:
@@ -369,7 +389,12 @@ def _cluster_line(found: dict[str, Any]) -> str:
 
 
 def _line(part: dict[str, Any]) -> str:
-    color = {"running": "green", "off": "default", "draining": "yellow"}.get(part["state"], "red")
+    color = {
+        "running": "green",
+        "off": "default",
+        "elsewhere": "default",
+        "draining": "yellow",
+    }.get(part["state"], "red")
     more = [str(part["version"])] if part.get("version") else []
     if part.get("pid"):
         more.append(f"process {part['pid']}")

@@ -25,6 +25,7 @@ from workroom_hub.machine import (
     network,
     probe,
     proxy,
+    registry,
     ssh,
 )
 from workroom_hub.machine.console import counted
@@ -76,6 +77,7 @@ def _bring_up(stack: Stack) -> Runtime:
         data_s3.require_port(stack, users.gateway)
     with report.step("Firewall around the users' network") as step:
         step.result = _firewall(stack, users)
+    registry.bring_up(stack, users.gateway)
     facts = images.ensure(client, stack)
     runtime = Runtime(
         stack.home,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
@@ -204,17 +204,22 @@ def _with_title(choice: Choice | None, catalog: Catalog) -> Choice | None:
     """Give a choice that was recalled after a restart of the hub its image's title again."""
     if choice is None:
         return None
-    known = next((image for image in catalog.images if image.name == choice.image.name), None)
-    return Choice(choice.profile, known) if known else choice
+    known = next((i for i in catalog.images_now() if i.name == choice.image.name), None)
+    if known is None:
+        return choice
+    # It runs what it was started from, whatever people get next.
+    same = known.ref == choice.image.ref
+    return Choice(choice.profile, known if same else replace(choice.image, title=known.title))
 
 
 def _rstudio_missing(choice: Choice | None, catalog: Catalog, groups: list[str]) -> str:
+    offered = catalog.images_now()
     if choice:
         # An image that was taken off the list may well have it.
-        images: list[Image] = [choice.image] if choice.image in catalog.images else []
+        images: list[Image] = [choice.image] if choice.image in offered else []
     else:
         names = {name for profile in catalog.offered_to(groups) for name in profile.images}
-        images = [image for image in catalog.images if image.name in names]
+        images = [image for image in offered if image.name in names]
     if any(image.rstudio for image in images) or not images:
         return ""
     return images[0].rstudio_note or f"RStudio is not in the image {images[0].title}."

@@ -1,8 +1,9 @@
 """`workroom-metastore`: the Hive Metastore of an installation on one machine.
 
-Hive's own server with Derby on a volume, small enough for a laptop. It never touches a table's
-files, and has no keys to anything (`build/WorkroomMetastore.scala`). This process becomes the
-server's: it stays in the foreground, and SIGTERM closes the database.
+Hive's own server with Derby on a volume, small enough for a laptop; or, where
+`WORKROOM_METASTORE_DATABASE_HOST` says so, with PostgreSQL (`images/metastore`). It never touches
+a table's files, and has no keys to anything (`build/WorkroomMetastore.scala`). This process becomes
+the server's: it stays in the foreground, and SIGTERM closes the database.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from pathlib import Path
 from xml.sax.saxutils import escape
 
 JARS = Path(sys.prefix) / "lib/python3.11/site-packages/pyspark/jars"
+POSTGRESQL = Path("/usr/share/java/postgresql.jar")
 OURS = Path(sys.prefix) / "share/metastore/workroom-metastore.jar"
 LOG = Path(sys.prefix) / "etc/metastore/log4j2.properties"
 # Only what the server loads: Spark's own jars are ten times as many.
@@ -46,9 +48,15 @@ def main() -> None:
         sys.exit(f"workroom-metastore: {error}")
     os.umask(0o077)
     settings = Path(tempfile.mkdtemp(prefix="workroom-metastore-"))
-    (settings / "hive-site.xml").write_text(site(properties(os.environ, folder)))
+    try:
+        (settings / "hive-site.xml").write_text(site(properties(os.environ, folder)))
+    except MetastoreError as error:
+        sys.exit(f"workroom-metastore: {error}")
     words = command(settings, port)
-    print(f"workroom-metastore: port {port}, database in {folder}", file=sys.stderr, flush=True)
+    where = os.environ.get("WORKROOM_METASTORE_DATABASE_HOST") or folder
+    print(f"workroom-metastore: port {port}, database in {where}", file=sys.stderr, flush=True)
+    # It is in the settings now; a process list or a crash report need not have it.
+    os.environ.pop("WORKROOM_METASTORE_DATABASE_PASSWORD", None)
     os.chdir(settings)
     os.execvp(words[0], words)  # noqa: S606
 
@@ -102,8 +110,7 @@ def properties(environment: Mapping[str, str], folder: Path) -> dict[str, str]:
         "hive.metastore.warehouse.dir": environment["WORKROOM_DATA_WAREHOUSE"],
         "hive.metastore.expression.proxy": "workroom.NoSerialisedFilters",
         "hive.metastore.alter.impl": "workroom.StatedSizes",
-        "javax.jdo.option.ConnectionURL": f"jdbc:derby:;databaseName={folder}/derby;create=true",
-        "javax.jdo.option.ConnectionDriverName": "org.apache.derby.jdbc.EmbeddedDriver",
+        **store(environment, folder),
         # Without HikariCP lock() fails, and without the others Derby's tables are not made.
         "datanucleus.connectionPoolingType": "HikariCP",
         "datanucleus.schema.autoCreateAll": "true",
@@ -122,6 +129,37 @@ def properties(environment: Mapping[str, str], folder: Path) -> dict[str, str]:
     }
 
 
+def store(environment: Mapping[str, str], folder: Path) -> dict[str, str]:
+    """Return the properties of the database: PostgreSQL if one is named, else Derby in a folder.
+
+    Raises:
+        MetastoreError: A part of what PostgreSQL needs is missing.
+    """
+    prefix = "WORKROOM_METASTORE_DATABASE_"
+    host = environment.get(f"{prefix}HOST", "")
+    if not host:
+        derby = f"jdbc:derby:;databaseName={folder}/derby;create=true"
+        return {
+            "javax.jdo.option.ConnectionURL": derby,
+            "javax.jdo.option.ConnectionDriverName": "org.apache.derby.jdbc.EmbeddedDriver",
+        }
+    given = {
+        name: environment.get(f"{prefix}{name}", "") for name in ("NAME", "USERNAME", "PASSWORD")
+    }
+    for name, value in given.items():
+        if not value:
+            raise MetastoreError(f"{prefix}{name} is missing; it goes with {prefix}HOST.")
+    encryption = environment.get(f"{prefix}SSLMODE", "require")
+    return {
+        "javax.jdo.option.ConnectionURL": (
+            f"jdbc:postgresql://{host}/{given['NAME']}?sslmode={encryption}"
+        ),
+        "javax.jdo.option.ConnectionDriverName": "org.postgresql.Driver",
+        "javax.jdo.option.ConnectionUserName": given["USERNAME"],
+        "javax.jdo.option.ConnectionPassword": given["PASSWORD"],
+    }
+
+
 def site(given: Mapping[str, str]) -> str:
     """Return a `hive-site.xml`."""
     lines = [
@@ -134,6 +172,8 @@ def site(given: Mapping[str, str]) -> str:
 def command(settings: Path, port: int) -> list[str]:
     """Return the JVM's command line."""
     jars = [str(jar) for jar in sorted(JARS.glob("*.jar")) if jar.name.startswith(NEEDED)]
+    if POSTGRESQL.exists():
+        jars.append(str(POSTGRESQL))
     return [
         "java", *JVM,
         # Derby keeps times without a zone, and Hive reads them as the JVM's.

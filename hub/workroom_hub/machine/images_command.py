@@ -1,0 +1,302 @@
+"""`workroom push` and `workroom images …`: between the engine, the registry and the next starts."""
+
+from __future__ import annotations
+
+import getpass
+import os
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+from workroom_hub.data_environment import PLATFORM
+from workroom_hub.errors import RegistryError, WorkroomError
+from workroom_hub.machine import data_s3, engine, registry, registry_config, registry_images
+from workroom_hub.machine.console import human_bytes
+from workroom_hub.machine.image import RSTUDIO_LABEL, RSTUDIO_NOTE_LABEL
+from workroom_hub.registry import names, promotions
+from workroom_hub.registry.client import Damaged, Kept, RegistryClient
+from workroom_hub.settings_registry import reference
+from workroom_spawner.promotions import Promotion, in_force, standing
+
+if TYPE_CHECKING:
+    from docker import DockerClient
+
+    from workroom_hub.machine.registry_images import Pushed
+    from workroom_hub.machine.stack import Stack
+    from workroom_hub.settings import Image
+
+_LOOKS = 8
+"""Images that are looked into at once."""
+
+
+def image_name(stack: Stack, name: str | None) -> str:
+    """Return what the image of `workroom build` is called in the registry."""
+    settings = stack.settings
+    built = next((i.name for i in settings.images if i.ref == settings.build.tag), None)
+    last = settings.build.tag.rpartition("/")[2].partition(":")[0]
+    return name or built or last
+
+
+def push(stack: Stack, name: str | None) -> Pushed:
+    """Push the image of `workroom build`.
+
+    Raises:
+        ImageError: There is none.
+        RegistryError: The registry refuses it, or there is none.
+    """
+    settings = stack.settings
+    called = image_name(stack, name)
+    registry_images.client(settings.registry, stack.home, called, "push")
+    client = engine.connect()
+    with stack.report.step(f"Push to {reference(settings.registry, called)}") as step:
+        pushed = registry_images.push(
+            client, settings.registry, stack.home, settings.build.tag, called, step
+        )
+        step.result = f"{pushed.tag} {'pushed' if pushed.anew else 'was there'}"
+    client.close()
+    return pushed
+
+
+def collect(stack: Stack) -> list[dict[str, Any]]:
+    """Return what people get next of each image, and what the registry has of it."""
+    history = promotions.read(stack.home)
+    rows = []
+    for image in stack.settings.images:
+        new = in_force(history, image.name, image.ref)
+        stack_of = standing(history, image.name, image.ref)
+        former = stack_of[-2].ref if len(stack_of) > 1 else image.ref if new else None
+        kept, problem = _kept(stack, image.name)
+        digests = {new.digest if new else image.ref.partition("@")[2]: "next"}
+        if former:
+            digests.setdefault(former.partition("@")[2], "former")
+        rows.append(
+            {
+                "name": image.name,
+                "next": new.ref if new else image.ref,
+                "from": "promotion" if new else "workroom.yaml",
+                "since": new.at if new else None,
+                "by": new.by if new else None,
+                "former": former,
+                "problem": problem,
+                "registry": [
+                    {
+                        "tag": tag,
+                        "digest": each.digest,
+                        "created": each.created[:19] + "Z" if each.created else None,
+                        "bytes": each.size,
+                        "rstudio": each.labels.get(RSTUDIO_LABEL) or None,
+                        "is": digests.get(each.digest),
+                    }
+                    for tag, each in kept
+                ],
+            }
+        )
+    return rows
+
+
+def show(found: list[dict[str, Any]]) -> None:
+    """Draw the list for people."""
+    from rich import box
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    console = Console(highlight=False)
+    for row in found:
+        why = f"promoted {row['since']} by {row['by']}" if row["since"] else "as workroom.yaml says"
+        console.print(
+            f"[bold]{row['name']}[/]: people get {escape(row['next'])} ({escape(why)})",
+            soft_wrap=True,
+        )
+        if row["former"]:
+            console.print(f"  before: {escape(row['former'])}", soft_wrap=True)
+        if row["problem"]:
+            console.print(f"  [yellow]{escape(row['problem'])}[/]")
+        if not row["registry"]:
+            continue
+        table = Table(box=box.SIMPLE, pad_edge=False, padding=(0, 1, 0, 0))
+        for title in ("Tag", "Digest", "Built", "Size", "RStudio", ""):
+            table.add_column(title, no_wrap=title in ("Tag", "Digest", "Built"))
+        for each in row["registry"]:
+            table.add_row(
+                escape(each["tag"]),
+                each["digest"][7:19],
+                (each["created"] or "")[:10],
+                human_bytes(each["bytes"]),
+                escape(each["rstudio"] or ""),
+                each["is"] or "",
+            )
+        console.print(table)
+
+
+def promote(stack: Stack, name: str, what: str) -> Promotion:
+    """Give an image's next servers a build of the registry.
+
+    On one machine it is fetched first, so that nobody's start waits for it, or fails.
+
+    Raises:
+        RegistryError: The registry does not have it.
+        ImageError: It cannot be fetched.
+    """
+    image = _image(stack, name)
+    kept, tag = _find(stack, name, what)
+    ref = f"{reference(stack.settings.registry, name)}@{kept.digest}"
+    if stack.spawner == "local" or stack.emulated:
+        client = engine.connect()
+        with stack.report.step(f"Image {ref}") as step:
+            anew = registry_images.fetch(client, stack.settings.registry, stack.home, ref, step)
+            step.result = "pulled" if anew else "here"
+        client.close()
+    return promotions.promote(
+        stack.home,
+        Promotion(
+            image=name,
+            ref=ref,
+            replaces=image.ref,
+            tag=tag,
+            rstudio=kept.labels.get(RSTUDIO_LABEL) or None,
+            rstudio_note=kept.labels.get(RSTUDIO_NOTE_LABEL, ""),
+            by=_who(),
+        ),
+    )
+
+
+def rollback(stack: Stack, name: str) -> tuple[Promotion, str]:
+    """Take back the newest promotion; return it, and what people get now.
+
+    Raises:
+        RegistryError: There is none.
+    """
+    image = _image(stack, name)
+    before = standing(promotions.read(stack.home), name, image.ref)
+    former = before[-2] if len(before) > 1 else None
+    if former and (stack.spawner == "local" or stack.emulated):
+        client = engine.connect()
+        with stack.report.step(f"Image {former.ref}") as step:
+            anew = registry_images.fetch(
+                client, stack.settings.registry, stack.home, former.ref, step
+            )
+            step.result = "pulled" if anew else "here"
+        client.close()
+    taken, now = promotions.rollback(stack.home, name, image.ref, _who())
+    return taken, now.ref if now else image.ref
+
+
+def fetch_promoted(client: DockerClient, stack: Stack) -> None:
+    """Have in the engine what people get next, as `up` does.
+
+    Raises:
+        ImageError: One cannot be pulled.
+    """
+    history = promotions.read(stack.home)
+    for image in stack.settings.images:
+        new = in_force(history, image.name, image.ref)
+        if new:
+            with stack.report.step(f"Image {new.ref}") as step:
+                anew = registry_images.fetch(
+                    client, stack.settings.registry, stack.home, new.ref, step
+                )
+                step.result = "pulled" if anew else "here"
+
+
+def check(stack: Stack, name: str, what: str | None, *, repair: bool) -> bool:
+    """Compare every byte of images in the registry with its digest; say what is damaged.
+
+    Returns:
+        Whether something is.
+    """
+    _image(stack, name)
+    client = registry_images.client(stack.settings.registry, stack.home, name)
+    wanted = [what] if what else client.tags()
+    read: dict[str, str] = {}
+    for each in wanted:
+        with stack.report.step(f"{name}:{each}") as step:
+            try:
+                kept, _ = _find(stack, name, each)
+            except Damaged as error:
+                step.result = read[error.blob] = error.message
+                continue
+            for number, blob in enumerate(kept.blobs, 1):
+                step.update(f"part {number} of {len(kept.blobs)}")
+                read.setdefault(blob, client.damaged(blob))
+            bad = [blob for blob in kept.blobs if read[blob]]
+            step.result = (
+                "; ".join(f"{blob[:19]} is damaged: {read[blob]}" for blob in bad)
+                or f"{len(kept.blobs)} parts, {human_bytes(kept.size)}, as their digests say"
+            )
+    damaged = [blob for blob, problem in read.items() if problem]
+    if damaged and repair:
+        _remove(stack, damaged)
+    elif damaged:
+        stack.report.line("How to mend it: docs/registry.md, A damaged image.")
+    return bool(damaged)
+
+
+def _remove(stack: Stack, blobs: list[str]) -> None:
+    """Remove damaged parts from this machine's registry; the next push sends them again."""
+    if not registry.is_here(stack):
+        raise RegistryError(
+            "Only parts in this machine's own registry can be removed from here.",
+            "Remove the objects named in docs/registry.md, A damaged image, with the key of who "
+            "runs that registry.",
+        )
+    platform = data_s3.client(stack, stack.gateway(), PLATFORM)
+    for blob in blobs:
+        algorithm, _, text = blob.partition(":")
+        key = f"local/docker/registry/v2/blobs/{algorithm}/{text[:2]}/{text}/data"
+        platform.delete_object(Bucket=registry_config.BUCKET, Key=key)
+    registry.restart_half(stack, "local")
+    stack.report.line("Removed. Send them again from a machine that has the image: workroom push")
+
+
+def _image(stack: Stack, name: str) -> Image:
+    known = {image.name: image for image in stack.settings.images}
+    if name not in known:
+        raise RegistryError(
+            f"There is no image '{name}' under 'images' in workroom.yaml.",
+            f"Choose from: {', '.join(known)}",
+        )
+    return known[name]
+
+
+def _find(stack: Stack, name: str, what: str) -> tuple[Kept, str]:
+    """Return the image that a tag, a digest or the beginning of one names, and its tag or ""."""
+    client = registry_images.client(stack.settings.registry, stack.home, name)
+    if names.is_digest(what):
+        found = client.look(what)
+        tag = ""
+    else:
+        tags = client.tags()
+        tag = what if what in tags else ""
+        found = client.look(tag) if tag else None
+        if not found:
+            digests = {d: t for t in tags if (d := client.digest(t))}
+            digest = names.find_digest(what, digests)
+            found, tag = client.look(digest), digests[digest]
+    if found is None:
+        raise RegistryError(
+            f"The registry has no image '{what}' of '{name}'.",
+            "See what it has: workroom images list",
+        )
+    return found, tag
+
+
+def _kept(stack: Stack, name: str) -> tuple[list[tuple[str, Kept]], str]:
+    """Return the tags of an image with what each is, the newest first, and a problem or ""."""
+
+    def look(tag: str) -> tuple[str, Kept | None]:
+        return tag, client.look(tag)
+
+    try:
+        client: RegistryClient = registry_images.client(stack.settings.registry, stack.home, name)
+        with ThreadPoolExecutor(_LOOKS) as pool:
+            found = [(tag, kept) for tag, kept in pool.map(look, client.tags()) if kept]
+    except WorkroomError as error:
+        return [], error.message
+    return sorted(found, key=lambda each: each[1].created, reverse=True), ""
+
+
+def _who() -> str:
+    try:
+        return os.environ.get("SUDO_USER") or getpass.getuser()
+    except (OSError, KeyError):
+        return str(os.geteuid())

@@ -1,0 +1,205 @@
+"""Machine types: what each holds and costs, and which one suits a day."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from workroom_hub.errors import PlanError
+from workroom_hub.settings import Profile, Settings
+
+_MIB = 2**20
+PRICED = "Linux, on demand, us-east-1, June 2026"
+"""What the prices of the list are of."""
+
+
+@dataclass(frozen=True)
+class MachineType:
+    """One EC2 instance type, as a group of it is planned.
+
+    Attributes:
+        cpu: CPU units for tasks, 1024 a vCPU.
+        memory: MiB for tasks, after what the machine keeps for itself.
+        tasks: Tasks it can hold, by its network interfaces.
+        full_memory: Bytes of memory in all.
+        price: Dollars an hour.
+    """
+
+    name: str
+    cpu: int
+    memory: int
+    tasks: int
+    full_memory: int
+    price: float
+
+    @property
+    def vcpus(self) -> int:
+        """Its vCPUs."""
+        return self.cpu // 1024
+
+
+@dataclass(frozen=True)
+class Need:
+    """What one server of a profile takes of a machine."""
+
+    profile: str
+    cpu: int
+    memory: int
+
+    def fits(self, machine: MachineType) -> bool:
+        """Whether an empty machine can hold one."""
+        return self.cpu <= machine.cpu and self.memory <= machine.memory
+
+
+@dataclass(frozen=True)
+class _Listed:
+    """What the sizes of a family share: dollars a vCPU and hour, memory a vCPU."""
+
+    price: float
+    memory: int  # GiB a vCPU
+
+
+# Prices: Amazon EC2 on-demand pricing. Task limits without and with trunking: Amazon ECS Developer
+# Guide, ENI trunking; the three families have the same.
+_FAMILIES = {"c6i": _Listed(0.0425, 2), "m6i": _Listed(0.048, 4), "r6i": _Listed(0.063, 8)}
+_SIZES = {  # vCPUs, tasks without trunking, tasks with it
+    "xlarge": (4, 3, 20),
+    "2xlarge": (8, 3, 40),
+    "4xlarge": (16, 7, 60),
+    "8xlarge": (32, 7, 90),
+    "12xlarge": (48, 7, 120),
+    "16xlarge": (64, 14, 120),
+    "24xlarge": (96, 14, 120),
+}
+
+
+def listed(settings: Settings) -> list[MachineType]:
+    """Return the types of the list, smallest first, under the settings' assumptions."""
+    found = []
+    for size, (vcpus, plain, trunked) in _SIZES.items():
+        for family, line in _FAMILIES.items():
+            tasks = trunked if settings.plan.assumptions.trunking else plain
+            name, memory = f"{family}.{size}", vcpus * line.memory * 2**30
+            found.append(_type(settings, name, vcpus, memory, tasks, vcpus * line.price))
+    return found
+
+
+def needs(settings: Settings) -> list[Need]:
+    """Return what a server of each profile takes; those with a GPU have a group of their own."""
+    return [
+        Need(profile.name, max(128, round(profile.cpu * 1024)), profile.memory // _MIB)
+        for profile in settings.profiles
+        if not profile.gpu
+    ]
+
+
+def choose(settings: Settings, weights: dict[str, float]) -> MachineType:
+    """Return the type of the group: the one of the settings, else the cheapest for the day.
+
+    Args:
+        settings: The settings.
+        weights: How often each profile is chosen.
+
+    Raises:
+        PlanError: No type is known that fits the largest profile, or the named one is unknown or
+            too small.
+    """
+    wanted = needs(settings)
+    if not wanted:
+        raise PlanError(
+            "profiles: all of them have a GPU, and machines with one are a group not planned here.",
+            "Add a profile without a GPU.",
+        )
+    if settings.plan.machine != type(settings.plan.machine)():
+        return _named(settings, wanted)
+    fitting = [kind for kind in _candidates(settings) if all(need.fits(kind) for need in wanted)]
+    if not fitting:
+        raise PlanError(
+            "profiles: no machine type of the list fits the largest profile"
+            f"{_of_size(settings)}: {_largest(settings)}.",
+            "Give a type under plan.machine, with type, cpu, memory, tasks and "
+            "plan.assumptions.price.",
+        )
+    # At the same price a smaller one is better: what is spare comes in smaller pieces.
+    return min(
+        fitting, key=lambda kind: (round(_price_a_server(kind, wanted, weights), 6), kind.cpu)
+    )
+
+
+def room_for(machine: MachineType, need: Need) -> int:
+    """Return how many servers of one profile an empty machine holds."""
+    return min(machine.cpu // need.cpu, machine.memory // need.memory, machine.tasks)
+
+
+def _type(
+    settings: Settings, name: str, vcpus: int, memory: int, tasks: int, price: float
+) -> MachineType:
+    assumed = settings.plan.assumptions
+    usable = int(memory * (1 - assumed.memory_kept / 100)) // _MIB
+    paid = price if assumed.price is None else assumed.price
+    return MachineType(name, vcpus * 1024, usable, tasks, memory, paid)
+
+
+def _candidates(settings: Settings) -> Iterable[MachineType]:
+    """Return the list, or those of it that are what `ecs` says of the cluster's machines."""
+    cpu, memory = settings.ecs.instance_cpu, settings.ecs.instance_memory
+    for kind in listed(settings):
+        if cpu is not None and kind.vcpus != cpu:
+            continue
+        if memory is not None and kind.full_memory != memory:
+            continue
+        yield kind
+
+
+def _of_size(settings: Settings) -> str:
+    told = settings.ecs.instance_cpu is not None or settings.ecs.instance_memory is not None
+    return " and is what ecs.instance_cpu and ecs.instance_memory say" if told else ""
+
+
+def _named(settings: Settings, wanted: list[Need]) -> MachineType:
+    """Return the type that `plan.machine` names, with what is given there instead of the list's."""
+    given = settings.plan.machine
+    known = {kind.name: kind for kind in listed(settings)}.get(given.type)
+    price = settings.plan.assumptions.price
+    if known:
+        cpu = given.cpu or known.vcpus
+        memory = given.memory or known.full_memory
+        tasks = given.tasks or known.tasks
+        price = known.price
+    elif given.type and given.cpu and given.memory and given.tasks and price is not None:
+        cpu, memory, tasks = given.cpu, given.memory, given.tasks
+    else:
+        names = ", ".join(f"{family}.{size}" for family in _FAMILIES for size in ("xlarge", "…"))
+        raise PlanError(
+            f"plan.machine.type: '{given.type}' is not in the list ({names}, up to 24xlarge), and "
+            "cpu, memory, tasks and plan.assumptions.price do not say what it is.",
+            "Name a type of the list, or give all five.",
+        )
+    machine = _type(settings, given.type, cpu, memory, tasks, price)
+    for need in wanted:
+        if not need.fits(machine):
+            raise PlanError(
+                f"plan.machine: a {machine.name} has {machine.vcpus} vCPUs and {machine.memory} "
+                f"MiB for servers, and profile '{need.profile}' asks for {need.cpu / 1024:g} and "
+                f"{need.memory} MiB: ECS would never add a machine for it.",
+                "Name a larger type.",
+            )
+    return machine
+
+
+def _largest(settings: Settings) -> str:
+    def size(profile: Profile) -> tuple[int, float]:
+        return profile.memory, profile.cpu
+
+    largest = max((p for p in settings.profiles if not p.gpu), key=size)
+    return f"'{largest.name}' with {largest.cpu:g} cores and {largest.memory / 2**30:g} GiB"
+
+
+def _price_a_server(kind: MachineType, wanted: list[Need], weights: dict[str, float]) -> float:
+    """Return dollars an hour for an average server, if machines were filled to the brim."""
+    total = sum(weights.get(need.profile, 0.0) for need in wanted) or 1.0
+    cpu = sum(weights.get(need.profile, 0.0) * need.cpu for need in wanted) / total
+    memory = sum(weights.get(need.profile, 0.0) * need.memory for need in wanted) / total
+    held = min(kind.cpu / cpu if cpu else kind.tasks, kind.tasks)
+    held = min(held, kind.memory / memory if memory else kind.tasks)
+    return (kind.price or 1e-9 * kind.cpu) / held

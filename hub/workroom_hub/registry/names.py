@@ -1,0 +1,49 @@
+"""What pushed images are called. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from workroom_hub.errors import RegistryError
+
+_CONTENT, _ID = 12, 12
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+
+
+def content_tag(content: str, image_id: str) -> str:
+    """Return the tag of a build: what went in, and what came out.
+
+    The same inputs bring other packages on another day, so the inputs' hash alone could name two
+    images. A tag made of both is never moved.
+
+    Args:
+        content: Hash of what went into the build (`image.content_hash`).
+        image_id: The engine's id of the image, `sha256:…`, a hash of what is in it.
+    """
+    return f"{content[:_CONTENT]}-{image_id.removeprefix('sha256:')[:_ID]}"
+
+
+def is_digest(text: str) -> bool:
+    """Return whether a text is a whole digest."""
+    return bool(_DIGEST.fullmatch(text))
+
+
+def find_digest(wanted: str, digests: Iterable[str]) -> str:
+    """Return the one digest that begins as `wanted` does, with or without `sha256:`.
+
+    Raises:
+        RegistryError: There is none, or more than one.
+    """
+    start = wanted.removeprefix("sha256:")
+    found = sorted({d for d in digests if d.removeprefix("sha256:").startswith(start)})
+    if len(found) == 1:
+        return found[0]
+    if not found:
+        raise RegistryError(
+            f"The registry has no image '{wanted}'.", "See what it has: workroom images list"
+        )
+    raise RegistryError(
+        f"'{wanted}' is the beginning of {len(found)} digests.",
+        f"Write more of it: {', '.join(d[:23] for d in found[:5])}",
+    )

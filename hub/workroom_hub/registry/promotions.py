@@ -1,0 +1,105 @@
+"""Changes what people get next: `promote` and `rollback` of one image, one rename each."""
+
+from __future__ import annotations
+
+import fcntl
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+from workroom_hub.errors import RegistryError
+from workroom_hub.runtime import write_private
+from workroom_spawner.promotions import FILE, Promotion, in_force, parse, standing, written
+
+History = tuple[Promotion, ...]
+
+
+def read(home: Path) -> History:
+    """Return all promotions of an installation, the oldest first.
+
+    Raises:
+        RegistryError: The file is not what we wrote.
+    """
+    try:
+        return parse((home / FILE).read_text())
+    except FileNotFoundError:
+        return ()
+    except (OSError, ValueError) as error:
+        raise RegistryError(
+            f"What people get next cannot be read: {home / FILE}: {error}",
+            "Put the file back from a backup. Without it people get what workroom.yaml names.",
+        ) from error
+
+
+def promote(home: Path, new: Promotion) -> Promotion:
+    """Give an image's next servers another reference, from now on.
+
+    Returns:
+        The promotion; the one in force already, if it is the same.
+    """
+
+    def add(history: History) -> History:
+        last = in_force(history, new.image, new.replaces)
+        if last and last.ref == new.ref:
+            return history
+        return (*history, _stamped(new))
+
+    return standing(_changed(home, add), new.image, new.replaces)[-1]
+
+
+def rollback(home: Path, image: str, ref: str, by: str) -> tuple[Promotion, Promotion | None]:
+    """Take back the newest promotion of an image that stands.
+
+    Args:
+        home: State folder.
+        image: Name of the image.
+        ref: What the settings name for it.
+        by: Who does it.
+
+    Returns:
+        The promotion that was taken back, and the one before it; None if people get what the
+        settings name again.
+
+    Raises:
+        RegistryError: There is none.
+    """
+    taken: list[Promotion] = []
+
+    def back(history: History) -> History:
+        stack = standing(history, image, ref)
+        if not stack:
+            raise RegistryError(
+                f"Nothing was promoted for '{image}' ({ref}), so there is nothing to take back.",
+                "See what people get: workroom images list",
+            )
+        taken.append(stack[-1])
+        former = stack[-2].ref if len(stack) > 1 else ""
+        entry = Promotion(image, former, ref, action="rollback", by=by)
+        return (*history, _stamped(entry))
+
+    history = _changed(home, back)
+    return taken[0], in_force(history, image, ref)
+
+
+def _stamped(entry: Promotion) -> Promotion:
+    at = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+    return Promotion(**{**vars(entry), "at": at})
+
+
+def _changed(home: Path, change: Callable[[History], History]) -> History:
+    """Change the file as one of several who may; readers see the old or the new one, whole."""
+    with _locked(home):
+        before = read(home)
+        after = change(before)
+        if after != before:
+            write_private(home / FILE, written(after))
+        return after
+
+
+@contextmanager
+def _locked(home: Path) -> Iterator[None]:
+    home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with (home / f"{FILE}.lock").open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield

@@ -1,0 +1,337 @@
+"""What a study is made of: days, calls' turns, machines, the recommendation, quotas."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from workroom_hub.errors import PlanError
+from workroom_hub.plan import assumptions, machines, packing, report, servers, study, visits
+from workroom_hub.plan.machines import Need
+from workroom_hub.plan.servers import Server
+from workroom_hub.plan.visits import Visit
+from workroom_hub.settings import Settings
+from workroom_hub.settings_ecs import Bucket
+from workroom_hub.settings_plan import Assumptions
+
+
+def with_plan(**plan: Any) -> Settings:
+    return Settings.model_validate({"plan": plan})
+
+
+def a_day(users: int, **plan: Any) -> study.Study:
+    settings = with_plan(**{"day": {"users": users}, **plan})
+    return study.study(settings, visits.describe(settings))
+
+
+# -- the described day --------------------------------------------------------
+
+
+def test_the_same_seed_gives_the_same_day_and_more_users_keep_the_first_ones() -> None:
+    few, many = (visits.describe(with_plan(day={"users": n, "seed": 7})) for n in (20, 50))
+    assert few == visits.describe(with_plan(day={"users": 20, "seed": 7}))
+    assert set(few) < set(many)
+    assert set(few) != set(visits.describe(with_plan(day={"users": 20, "seed": 8})))
+
+
+def test_people_come_within_the_day_most_with_the_peak() -> None:
+    found = visits.describe(with_plan(day={"users": 2000, "visits": 1, "visit": "1h"}))
+    hours = [visit.start / 3600 for visit in found]
+    assert len(found) == 2000
+    assert min(hours) >= 7
+    assert max(hours) <= 18
+    # Three quarters come with the peak, of them two thirds within 45 minutes of it, and of the
+    # quarter that comes evenly over 11 hours 1.5 / 11: 0.75 * 0.68 + 0.25 * 0.14 = 0.55.
+    assert sum(8.25 <= hour <= 9.75 for hour in hours) / 2000 == pytest.approx(0.55, abs=0.04)
+    # Half are longer than an hour, one in ten longer than three.
+    assert sum(visit.used > 3600 for visit in found) / 2000 == pytest.approx(0.5, abs=0.04)
+    assert sum(visit.used > 10_800 for visit in found) / 2000 == pytest.approx(0.1, abs=0.03)
+
+
+def test_the_mix_is_the_settings_and_without_one_each_is_half_the_one_before() -> None:
+    assert visits.weights(with_plan()) == {
+        "small": 1.0,
+        "medium": 0.5,
+        "large": 0.25,
+        "x-large": 0.125,
+    }
+    chosen = with_plan(day={"users": 50, "mix": [{"profile": "large", "weight": 3}]})
+    assert {visit.profile for visit in visits.describe(chosen)} == {"large"}
+    with pytest.raises(PlanError, match=r"plan\.day\.mix\[0\]\.profile: 'huge' is not a profile"):
+        visits.describe(with_plan(day={"mix": [{"profile": "huge", "weight": 1}]}))
+
+
+# -- servers and their calls --------------------------------------------------
+
+
+def test_who_comes_back_in_time_finds_her_server() -> None:
+    settings = Settings.model_validate({"idle": {"stop_after": "1h", "check_every": "5m"}})
+    day = [
+        Visit("ann", 0, "small", 600),  # used until 600 s, so it would end at 4200 s
+        Visit("ann", 4199, "large", 60),  # in time: the same server, until 4259 + 3600, next check
+        Visit("ann", 7800 + 300, "large", 60),  # too late: a new one, of the other size
+    ]
+    found = servers.of(settings, day)
+    assert [(server.profile, server.click, server.end) for server in found] == [
+        ("small", 0, 7800 + 300),
+        ("large", 8100, 8160 + 3600 + 240),
+    ]
+
+
+def test_a_server_that_is_never_idle_ends_by_age_or_not_at_all() -> None:
+    day = [Visit("ann", 0, "small", 600)]
+    never = Settings.model_validate({"idle": {"stop_after": 0}})
+    assert servers.of(never, day)[0].end == float("inf")
+    old = Settings.model_validate({"idle": {"stop_after": 0, "max_age": "8h"}})
+    assert servers.of(old, day)[0].end == 8 * 3600
+
+
+def test_calls_have_their_turn_in_a_token_bucket() -> None:
+    bucket = Bucket(burst=2, rate=1)
+    # Two at once, then one a second; after a pause of 10 s the bucket has two again.
+    assert servers.turns(bucket, [0, 0, 0, 0.5, 12, 12, 12]) == [0, 0, 1, 2, 12, 12, 13]
+
+
+def test_a_storm_waits_for_run_task_whatever_the_policy() -> None:
+    settings = with_plan(
+        day={"users": 1},
+        assumptions={"new_definitions": 0},
+        policies=[{"name": "p", "minimum": 99}],
+    )
+    storm = [Visit(f"u{n}", 3600, "small", 60) for n in range(300)]
+    [result] = study.study(settings, storm).results[:1]
+    # 100 at once, 40 a second after that: the last of 300 is called after 5 s, and starts in 15 s.
+    assert max(result.outcome.waits) == pytest.approx(20)
+
+
+# -- machines -----------------------------------------------------------------
+
+
+def test_the_machine_fits_the_largest_profile_and_is_the_cheapest_that_does() -> None:
+    settings = with_plan()
+    kind = machines.choose(settings, visits.weights(settings))
+    # 8 cores and 32 GiB: an m6i.2xlarge has just that, and keeps 5 % for itself.
+    assert kind.name == "m6i.4xlarge"
+    memory = machines.choose(settings, {"large": 1.0})
+    assert memory.name.startswith("m6i")  # 4 GiB a core
+    assert machines.choose(settings, {"x-large": 1.0}).vcpus >= 16
+
+
+def test_a_machine_by_name_by_the_cluster_or_of_ones_own() -> None:
+    assert machines.choose(with_plan(machine={"type": "r6i.8xlarge"}), {}).memory == int(
+        256 * 1024 * 0.95
+    )
+    cluster = Settings.model_validate({"ecs": {"instance_cpu": 32, "instance_memory": "128G"}})
+    assert machines.choose(cluster, {}).name == "m6i.8xlarge"
+    own = {"type": "x9", "cpu": 64, "memory": "512G", "tasks": 100}
+    assert machines.choose(with_plan(machine=own, assumptions={"price": 3}), {}).price == 3
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        (with_plan(machine={"type": "m6i.xlarge"}), "profile 'x-large' asks for 8 and 32768 MiB"),
+        (with_plan(machine={"type": "x9"}), "plan.machine.type: 'x9' is not in the list"),
+        (
+            Settings.model_validate({"ecs": {"instance_cpu": 4}}),
+            "no machine type of the list fits the largest profile and is what ecs.instance_cpu",
+        ),
+        (
+            Settings.model_validate(
+                {"profiles": [{"name": "g", "title": "G", "cpu": 1, "memory": "1G", "gpu": 1}]}
+            ),
+            "all of them have a GPU",
+        ),
+    ],
+)
+def test_a_machine_that_cannot_be(settings: Settings, told: str) -> None:
+    with pytest.raises(PlanError) as error:
+        machines.choose(settings, {})
+    assert told in error.value.message
+    assert error.value.fix
+
+
+def test_servers_go_to_the_fullest_machine_and_network_interfaces_count() -> None:
+    settings = with_plan(machine={"type": "m6i.4xlarge"}, assumptions={"trunking": False})
+    kind = machines.choose(settings, {})
+    needs = [Need("tiny", 128, 256), Need("half", 8192, 16_384)]
+
+    def at(when: float, end: float, profile: str = "tiny") -> Server:
+        return Server(f"u{when}", profile, when, when, end)
+
+    # Without trunking it takes 7 servers, however small.
+    many = packing.pack([at(n, 100) for n in range(8)], needs, kind)
+    assert many.machine == [0] * 7 + [1]
+    # Two halves fill a machine, so the third opens another, where a tiny one comes as well. When
+    # one half is gone both have room, and the next tiny one goes where it is fuller.
+    halves = [at(0, 9, "half"), at(1, 99, "half"), at(2, 99, "half")]
+    assert packing.pack([*halves, at(3, 99), at(10, 99)], needs, kind).machine == [0, 0, 1, 1, 1]
+
+
+# -- the study ----------------------------------------------------------------
+
+
+def test_the_recommendation_is_the_cheapest_that_keeps_the_target() -> None:
+    found = a_day(150)
+    keeping = [result for result in found.results if result.p95 <= 30]
+    assert found.keeps
+    assert found.best.cost == min(result.cost for result in keeping)
+    assert any(result.p95 > 30 for result in found.results), "the day is too easy to tell"
+    sentence = report.recommendation(found)
+    assert found.best.policy.name in sentence
+    assert f"95 of 100 people wait {round(found.best.p95)} s or less" in sentence
+
+
+def test_one_percent_less_headroom_than_recommended_misses_the_target() -> None:
+    """The search beyond the named policies ends at the least headroom that is enough."""
+    found = a_day(1000)
+    best = found.best.policy
+    assert best.name == f"warm-pool-{100 - best.target}"
+    less = {"name": "less", "target": best.target + 1, "warm_pool": best.warm_pool}
+    again = a_day(1000, policies=[less])
+    assert again.results[0].p95 > 30
+    assert again.best.policy == best
+
+
+def test_a_target_that_nobody_keeps() -> None:
+    found = a_day(80, target_wait=5)
+    assert not found.keeps
+    assert "No policy keeps 95 of 100 waits under 5 s" in report.recommendation(found)
+    assert "A server takes 15 s to start even where a machine is ready." in report.recommendation(
+        found
+    )
+
+
+def test_where_everybody_comes_at_once_machines_must_be_there_before() -> None:
+    settings = with_plan(machine={"type": "m6i.4xlarge"}, assumptions={"new_definitions": 0})
+    course = [Visit(f"u{n}", 9 * 3600, "small", 3600) for n in range(200)]
+    found = study.study(settings, course)
+    assert found.keeps
+    assert found.best.policy.name == f"minimum-{found.best.policy.minimum}"
+    assert all(each.p95 > 30 for each in found.results if each is not found.best)
+    # 16 servers of one core fit a machine: 95 of 100 are 190, on 12 machines.
+    assert found.best.policy.minimum == 12
+    assert found.world.packed.peak == 13
+
+
+def test_percentiles_are_by_nearest_rank() -> None:
+    values = [float(n) for n in range(1, 101)]
+    assert [study.percentile(values, p) for p in (50, 95, 99)] == [50, 95, 99]
+    assert study.percentile([3.0], 50) == 3.0
+    assert study.percentile([], 50) == 0.0
+
+
+def test_nobody_comes() -> None:
+    with pytest.raises(PlanError, match="There is nobody"):
+        study.study(with_plan(), [])
+
+
+def test_a_trace_of_two_days_costs_half_a_day() -> None:
+    settings = with_plan(policies=[{"name": "always", "minimum": 2}], assumptions={"price": 1.0})
+    day = [Visit("ann", 0, "small", 60), Visit("ann", 86_400, "small", 60)]
+    found = study.study(settings, day)
+    assert found.days == 2
+    assert found.results[0].machine_hours == pytest.approx(48)  # two machines, a day
+
+
+# -- quotas -------------------------------------------------------------------
+
+
+def test_quotas_the_first_to_break_first() -> None:
+    studied = a_day(2000, assumptions={"quota_interfaces": 1500, "quota_access_points": 2000})
+    found, best = {quota.name: quota for quota in studied.quotas}, studied.best.outcome
+    assert next(iter(found)) == "On-demand vCPUs"
+    assert found["On-demand vCPUs"].needed == best.largest * 16
+    assert found["On-demand vCPUs"].limit == 5
+    # One network interface a server, two a machine.
+    peak = max(sample.running for sample in best.samples)
+    assert found["Network interfaces"].needed == peak + 2 * best.largest > 1500
+    assert found["Network interfaces"].breaks
+    assert found["Network interfaces"].users == 2000 * 1500 // (peak + 2 * best.largest)
+    # A hundred GiB a machine, those in the warm pool included.
+    assert found["gp3 disks"].needed == pytest.approx(best.most_disks * 100 / 1024)
+    # As many as there are is not more.
+    assert found["EFS access points"].needed == found["EFS access points"].limit == 2000
+    assert not found["EFS access points"].breaks
+    # Every 30 s a hundred servers a call, and the list of all once a minute.
+    pages = -(-peak // 100)
+    assert found["DescribeTasks"].needed == pytest.approx(pages / 30 + pages / 60)
+    others = {"PROVISIONING tasks", "RunTask", "RegisterTaskDefinition", "Container instances"}
+    assert others < set(found)
+    assert all(quota.source and quota.setting and quota.effect for quota in found.values())
+    shares = [quota.share for quota in found.values()]
+    assert shares == sorted(shares, reverse=True)
+
+
+def test_a_raised_quota_no_longer_breaks_first() -> None:
+    raised = {"quota_vcpus": 20_000, "quota_disk": 200, "quota_interfaces": 1500}
+    found = a_day(2000, assumptions=raised)
+    assert found.quotas[0].name == "Network interfaces"
+    assert "The first quota to break is Network interfaces" in report.first_quota(found)
+    small = a_day(80, assumptions=raised)
+    assert not any(quota.breaks for quota in small.quotas)
+    assert report.first_quota(small).startswith("No quota breaks. The nearest is")
+
+
+def test_every_setting_that_a_quota_names_is_there() -> None:
+    for quota in a_day(80).quotas:
+        place: Any = Settings()
+        for part in quota.setting.split("."):
+            place = getattr(place, part)
+
+
+# -- assumptions and data -----------------------------------------------------
+
+
+def test_every_assumption_has_a_source_and_words() -> None:
+    found = assumptions.listed(Assumptions())
+    assert len(found) >= 25
+    assert all(each.source and each.about and not each.changed for each in found)
+
+
+def test_assumptions_by_name() -> None:
+    words = ["instance_launch=2m", "price = 0.9", "trunking=no", "disk=50G", "max_step=5"]
+    found = assumptions.changed(Assumptions(), words)
+    assert found.instance_launch == 120
+    assert (found.price, found.trunking, found.disk, found.max_step) == (0.9, False, 50 * 2**30, 5)
+    told = {each.name: each.value for each in assumptions.listed(found) if each.changed}
+    assert told == {
+        "instance_launch": "2m",
+        "price": "0.9",
+        "trunking": "false",
+        "disk": "50G",
+        "max_step": "5",
+    }
+
+
+@pytest.mark.parametrize(
+    ("word", "told", "fix"),
+    [
+        ("instance_launch", "'instance_launch' is not name=value", "--assume instance_launch=2m"),
+        ("instance_lunch=2m", "no assumption 'instance_lunch'", "Did you mean instance_launch?"),
+        ("instance_launch=soon", "instance_launch: 'soon' is not allowed", "The default is 90s"),
+        ("memory_kept=70", "memory_kept: '70' is not allowed", "The default is 5"),
+        ("trunking=perhaps", "trunking: 'perhaps' is not allowed", "The default is true"),
+    ],
+)
+def test_a_wrong_assumption(word: str, told: str, fix: str) -> None:
+    with pytest.raises(PlanError) as error:
+        assumptions.changed(Assumptions(), [word])
+    assert told in error.value.message
+    assert fix in error.value.fix
+
+
+def test_the_data_for_programs_says_the_same() -> None:
+    found = a_day(80)
+    data = json.loads(json.dumps(report.as_dict(found)))
+    assert data["people"] == 80
+    assert data["starts"] == len(found.world.servers)
+    assert [policy["name"] for policy in data["policies"] if policy["recommended"]] == [
+        data["recommended"]["policy"]
+    ]
+    for policy, result in zip(data["policies"], found.results, strict=True):
+        assert policy["wait"]["p95"] == round(result.p95, 1)
+        assert policy["cost_a_day"] == round(result.cost, 2)
+    assert data["first_to_break"] == data["quotas"][0]["name"]

@@ -1,0 +1,90 @@
+"""`promote` and `rollback`: a history that several may write and that is never half written."""
+
+from __future__ import annotations
+
+import json
+import threading
+from pathlib import Path
+
+import pytest
+
+from workroom_hub.errors import RegistryError
+from workroom_hub.registry import promotions
+from workroom_spawner.promotions import FILE, Promotion, in_force
+
+PLAIN = "workroom/notebook:latest"
+
+
+def ref(number: int) -> str:
+    return f"127.0.0.1:5000/workroom/notebook@sha256:{number:064x}"
+
+
+def promote(home: Path, number: int, image: str = "notebook") -> Promotion:
+    return promotions.promote(home, Promotion(image, ref(number), PLAIN, by="ann"))
+
+
+def test_promote_and_rollback_keep_every_step(tmp_path: Path) -> None:
+    assert promotions.read(tmp_path) == ()
+    assert promote(tmp_path, 1).at.endswith("Z")
+    promote(tmp_path, 2)
+    taken, now = promotions.rollback(tmp_path, "notebook", PLAIN, "bob")
+    assert (taken.ref, now and now.ref) == (ref(2), ref(1))
+    taken, now = promotions.rollback(tmp_path, "notebook", PLAIN, "bob")
+    assert (taken.ref, now) == (ref(1), None)
+    told = [(e.action, e.ref, e.by) for e in promotions.read(tmp_path)]
+    assert told == [
+        ("promote", ref(1), "ann"),
+        ("promote", ref(2), "ann"),
+        ("rollback", ref(1), "bob"),
+        ("rollback", "", "bob"),
+    ]
+    with pytest.raises(RegistryError, match="Nothing was promoted for 'notebook'"):
+        promotions.rollback(tmp_path, "notebook", PLAIN, "bob")
+    assert len(promotions.read(tmp_path)) == 4
+    assert (tmp_path / FILE).stat().st_mode & 0o777 == 0o600
+
+
+def test_what_is_in_force_already_is_not_promoted_twice(tmp_path: Path) -> None:
+    first = promote(tmp_path, 1)
+    assert promote(tmp_path, 1) == first
+    assert len(promotions.read(tmp_path)) == 1
+    promote(tmp_path, 2)
+    promote(tmp_path, 1)
+    assert [each.ref for each in promotions.read(tmp_path)] == [ref(1), ref(2), ref(1)]
+
+
+def test_many_at_once_lose_nothing_and_no_reader_sees_half_of_it(tmp_path: Path) -> None:
+    promote(tmp_path, 0)
+    stop, seen = threading.Event(), list[int]()
+
+    def read() -> None:
+        while not stop.is_set():
+            seen.append(len(json.loads((tmp_path / FILE).read_text())["history"]))
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    writers = [
+        threading.Thread(target=lambda n=n: [promote(tmp_path, 10 * n + i) for i in range(1, 6)])
+        for n in range(6)
+    ]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join()
+    stop.set()
+    reader.join()
+    assert len(promotions.read(tmp_path)) == 31
+    assert seen == sorted(seen)
+    assert in_force(promotions.read(tmp_path), "notebook", PLAIN)
+
+
+def test_a_file_that_is_not_ours_is_named_and_not_written_over(tmp_path: Path) -> None:
+    (tmp_path / FILE).write_text("{}")
+    for act in (
+        lambda: promote(tmp_path, 1),
+        lambda: promotions.rollback(tmp_path, "notebook", PLAIN, "bob"),
+        lambda: promotions.read(tmp_path),
+    ):
+        with pytest.raises(RegistryError, match=FILE):
+            act()
+    assert (tmp_path / FILE).read_text() == "{}"

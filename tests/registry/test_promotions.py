@@ -1,0 +1,97 @@
+"""From `workroom push` to what the next start gets, with the real registry and engine."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.registry.conftest import MINE, forget
+from tests.support.registry_server import RegistryServer
+from workroom_hub import configure
+from workroom_hub.errors import ImageError, RegistryError
+from workroom_hub.machine import images_command
+from workroom_hub.machine.stack import Stack
+from workroom_hub.runtime import Runtime
+from workroom_spawner.promotions import FILE
+
+pytestmark = pytest.mark.docker
+Build = Callable[..., Any]
+PLAIN = f"{MINE}/notebook:latest"
+
+
+def chosen(stack: Stack) -> Any:
+    """Return the image that the hub's catalog gives a start now."""
+    runtime = Runtime(stack.home, "127.0.0.1", "net", 4, 2**34, {})
+    return configure.catalog(stack.settings, runtime).choose({}, []).image
+
+
+def test_promote_and_rollback_move_what_the_next_start_gets(
+    engine: Any, server: RegistryServer, build: Build
+) -> None:
+    stack = server.stack
+    (stack.home / FILE).unlink(missing_ok=True)
+    first_image = build(rstudio="2024.1")
+    first = images_command.push(stack, None)
+    second_image = build(rstudio_note="not to be had")
+    second = images_command.push(stack, None)
+    assert chosen(stack).ref == PLAIN, "a push alone gives nobody anything"
+
+    images_command.promote(stack, "notebook", first.tag)
+    runs = chosen(stack)
+    assert (runs.ref, runs.rstudio) == (first.ref, "2024.1")
+    images_command.promote(stack, "notebook", second.digest[7:20])
+    assert (chosen(stack).ref, chosen(stack).rstudio_note) == (second.ref, "not to be had")
+    assert runs.ref == first.ref
+
+    [row] = images_command.collect(stack)
+    assert (row["next"], row["former"], row["from"]) == (second.ref, first.ref, "promotion")
+    told = {each["digest"]: each["is"] for each in row["registry"]}
+    assert (told[first.digest], told[second.digest]) == ("former", "next")
+
+    # What a rollback goes back to is fetched first: a start must not wait for it.
+    forget(engine, first_image.id)
+    taken, ref = images_command.rollback(stack, "notebook")
+    assert (taken.ref, ref, chosen(stack).ref) == (second.ref, first.ref, first.ref)
+    assert engine.images.get(first.ref).id == first_image.id
+
+    # And `up` fetches what an engine lost.
+    for image_id in (first_image.id, second_image.id):
+        forget(engine, image_id)
+    images_command.fetch_promoted(engine, stack)
+    assert engine.images.get(first.ref).id == first_image.id
+
+    _, ref = images_command.rollback(stack, "notebook")
+    assert ref == chosen(stack).ref == PLAIN
+    with pytest.raises(RegistryError, match="Nothing was promoted"):
+        images_command.rollback(stack, "notebook")
+    history = json.loads((stack.home / FILE).read_text())["history"]
+    assert [each["action"] for each in history] == ["promote"] * 2 + ["rollback"] * 2
+
+
+def test_what_cannot_be_fetched_or_is_not_there_is_not_promoted(
+    server: RegistryServer, build: Build
+) -> None:
+    stack = server.stack
+    (stack.home / FILE).unlink(missing_ok=True)
+    build()
+    images_command.push(stack, None)
+    for what in ("latest", "f" * 40, f"sha256:{'0' * 64}"):
+        with pytest.raises(RegistryError, match="has no image"):
+            images_command.promote(stack, "notebook", what)
+    with pytest.raises(RegistryError, match="no image 'gpu' under 'images'"):
+        images_command.promote(stack, "gpu", "latest")
+    assert not (stack.home / FILE).exists()
+    assert chosen(stack).ref == PLAIN
+
+
+def test_what_was_not_built_here_is_not_pushed(
+    engine: Any, server: RegistryServer, build: Build
+) -> None:
+    image = build()
+    forget(engine, image.id)
+    with pytest.raises(ImageError, match="has no image") as missing:
+        images_command.push(server.stack, None)
+    assert missing.value.fix == "Make it: workroom build"
