@@ -117,7 +117,7 @@ def sweep(engine: docker.DockerClient, instance: str) -> None:
     """Remove what a run that was killed left of an instance; its homes would be found again."""
     for name in ("instance", "data"):
         label = {"label": f"{LABEL}.{name}={instance}"}
-        for container in engine.containers.list(all=True, filters=label):
+        for container in engine.containers.list(all=True, ignore_removed=True, filters=label):
             container.remove(force=True)
         for volume in engine.volumes.list(filters=label):
             volume.remove(force=True)

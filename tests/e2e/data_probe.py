@@ -100,7 +100,7 @@ def only_two_ports(installation: Installation, container: Container) -> None:
 def metastore(installation: Installation) -> Container:
     """Return the metastore's container."""
     label = {"label": f"{LABEL}.data={installation.instance}"}
-    [found] = installation.engine.containers.list(all=True, filters=label)
+    [found] = installation.engine.containers.list(all=True, ignore_removed=True, filters=label)
     return found
 
 

@@ -258,7 +258,10 @@ class Installation:
         bridge = rf"(WORKROOM|wr)-{self.instance}\b"
         return [
             *(f"container {c.name}" for c in [*self.containers(), *self.emulated()]),
-            *(f"container {c.name}" for c in self.engine.containers.list(all=True, filters=data)),
+            *(
+                f"container {c.name}"
+                for c in self.engine.containers.list(all=True, ignore_removed=True, filters=data)
+            ),
             *(f"volume {v.name}" for v in self.engine.volumes.list(filters=data)),
             *(f"network {n.name}" for n in self.engine.networks.list(filters=label)),
             *(f"volume {v.name}" for v in self.engine.volumes.list(filters=label)),
@@ -277,7 +280,9 @@ class Installation:
             labels.append(f"{LABEL}.user={user}")
         if server is not None:
             labels.append(f"{LABEL}.server={server}")
-        found: list[Container] = self.engine.containers.list(all=True, filters={"label": labels})
+        found: list[Container] = self.engine.containers.list(
+            all=True, ignore_removed=True, filters={"label": labels}
+        )
         return found
 
     def emulated(self) -> list[Container]:
@@ -286,7 +291,9 @@ class Installation:
         labels = (f"com.amazonaws.ecs.cluster={cluster}", f"{LABEL}.emulator={self.instance}")
         found: list[Container] = []
         for label in labels:
-            found += self.engine.containers.list(all=True, filters={"label": label})
+            found += self.engine.containers.list(
+                all=True, ignore_removed=True, filters={"label": label}
+            )
         return found
 
     def container(self, user: str, server: str = "") -> Container:

@@ -86,7 +86,7 @@ class Tasks:
     def containers(self, arn: str) -> list[Container]:
         """Return a task's containers, also ended ones."""
         found: list[Container] = self._engine.containers.list(
-            all=True, filters={"label": f"{_TASK}={arn}"}
+            all=True, filters={"label": f"{_TASK}={arn}"}, ignore_removed=True
         )
         return found
 

@@ -244,7 +244,9 @@ def sweep() -> None:
                 os.kill(pid, signal.SIGKILL)
         shutil.rmtree(folder, ignore_errors=True)
     engine = docker.from_env(timeout=120)
-    for container in engine.containers.list(all=True, filters={"label": LABEL}):
+    for container in engine.containers.list(
+        all=True, ignore_removed=True, filters={"label": LABEL}
+    ):
         if not _alive(int(container.labels[LABEL])):
             container.remove(force=True, v=True)
     engine.close()

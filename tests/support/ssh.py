@@ -263,7 +263,7 @@ def container_of(installation: Installation, user: str, server: str = "") -> Con
     if task is None:
         return installation.container(user, server)
     labels = {"label": f"com.amazonaws.ecs.task-arn={task}"}
-    [container] = installation.engine.containers.list(all=True, filters=labels)
+    [container] = installation.engine.containers.list(all=True, ignore_removed=True, filters=labels)
     return container
 
 
