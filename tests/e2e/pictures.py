@@ -128,6 +128,7 @@ def test_pictures(shown: Installation, chromium: Browser) -> None:
 
 def test_picture_of_the_data_api(shown: Installation, chromium: Browser) -> None:
     ada = Person(shown, chromium, "ada").logged_in()
+    shown.stop("ada")  # which another picture may have started
     ada.spawn("medium")
     run(ada, TABLE)
     expect(ada.page.locator(".jp-OutputArea-output").last).to_contain_text("417")
