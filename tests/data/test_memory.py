@@ -56,7 +56,9 @@ def measure(folder: str, format: str, said: Connection) -> None:
 
     before = begin()
     taken["store"] = 0
+    frame: pd.DataFrame | None = None
     for number in range(PARTITIONS):
+        del frame  # before the next is made, or the place of both may count
         frame = part(number)
         begin()  # making the frame is not storing it
         store_dataframe(frame, "db", "t", {"part": str(number)}, format=format)
