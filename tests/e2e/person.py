@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import quote
 
 from playwright.sync_api import Browser, Page, Response, expect
-
-from tests.e2e.installation import Installation
 
 _IN_PAGE = (Path(__file__).parent / "in_page.js").read_text()
 
@@ -25,10 +23,28 @@ new MutationObserver(() => {
 """
 
 
+class Place(Protocol):
+    """Where people log in: an installation of this machine, or a deployment.
+
+    Attributes:
+        passwords: By user.
+    """
+
+    passwords: dict[str, str]
+
+    @property
+    def url(self) -> str:
+        """Address of the pages, without a slash at the end."""
+
+    @property
+    def subdomain(self) -> bool:
+        """True if every user has a host name of her own."""
+
+
 class Person:
     """Somebody with an account and a browser window of 1280 x 800."""
 
-    def __init__(self, installation: Installation, browser: Browser, name: str) -> None:
+    def __init__(self, installation: Place, browser: Browser, name: str) -> None:
         self.installation = installation
         self.name = name
         self.context = browser.new_context(viewport={"width": 1280, "height": 800})

@@ -31,11 +31,11 @@ def _found() -> str:
 
 
 @contextmanager
-def chromium() -> Iterator[Browser]:
-    """Yield the machine's own Chromium (`CHROMIUM` names another)."""
+def chromium(*flags: str) -> Iterator[Browser]:
+    """Yield the machine's own Chromium (`CHROMIUM` names another), with more flags if need be."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
-            executable_path=os.environ.get("CHROMIUM") or _found(), args=FLAGS
+            executable_path=os.environ.get("CHROMIUM") or _found(), args=[*FLAGS, *flags]
         )
         try:
             yield browser

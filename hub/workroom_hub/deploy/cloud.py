@@ -263,7 +263,7 @@ class Account:
         asked(
             lambda: cfn.delete_change_set(StackName=self._stack, ChangeSetName=name), lenient=True
         )
-        url = f"https://{made.files[0].bucket}.s3.{self._aws.region}.amazonaws.com/{made.template_key}"
+        url = f"https://s3.{self._aws.region}.amazonaws.com/{made.files[0].bucket}/{made.template_key}"
         asked(
             lambda: cfn.create_change_set(
                 StackName=self._stack,
