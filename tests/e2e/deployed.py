@@ -176,6 +176,16 @@ class Deployed:
         first = database.secret(self.emulator, self.outputs["FirstPassword"])
         self.passwords[first["username"]] = first["password"]
 
+    def replace_hub(self) -> None:
+        """Have ECS start another hub in the place of this one, as a deployment does."""
+        old = self.container("hub").id
+        self.emulator.client("ecs").update_service(
+            cluster=self.outputs["PlatformCluster"], service="hub", forceNewDeployment=True
+        )
+        wait_for(lambda: self.container("hub").id != old, "another hub", 60)
+        places.name(self.emulator, self.container("hub"), f"hub.{INSTANCE}.internal")
+        wait_for(self.answers, "it answers", 60)
+
     def container(self, service: str) -> Container:
         """Return the container of a service."""
         cluster = self.outputs["PlatformCluster"]

@@ -8,17 +8,20 @@ from __future__ import annotations
 
 import io
 import json
+import subprocess
 import uuid
 from collections.abc import Iterator
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import docker
 import pytest
 from docker.errors import ImageNotFound
-from playwright.sync_api import Browser
+from playwright.sync_api import Browser, expect
 
 from tests.e2e.deployed import INSTANCE, Deployed, build_images, deployment
+from tests.e2e.installation import wait_for
 from tests.e2e.person import Person
 from tests.fakes.emulated_account import database, places
 from tests.fakes.emulated_account.remainder import NO_API
@@ -156,6 +159,42 @@ def test_a_person_runs_a_cell_in_the_image_of_the_registry(
     assert container["repositoryCredentials"] == {"credentialsParameter": outputs["RegistrySecret"]}
     [volume] = definition["volumes"]
     assert volume["efsVolumeConfiguration"]["fileSystemId"] == outputs["FileSystem"]
+
+
+def test_ssh_leads_into_the_same_container(in_use: Deployed, ada: Person, tmp_path: Path) -> None:
+    key = tmp_path / "id"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
+    ada.page.goto(ada.hub_url("account/ssh"))
+    ada.page.get_by_label("Public key").fill(key.with_suffix(".pub").read_text())
+    ada.page.get_by_role("button", name="Add key").click()
+    expect(ada.page.locator("#done")).to_be_visible()
+    gateway = places.address(in_use.emulator, in_use.container("gateway"))
+    options = ["BatchMode=yes", "StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null"]
+    words = [word for option in options for word in ("-o", option)]
+    done = subprocess.run(
+        ["ssh", "-F", "none", "-i", str(key), "-p", "2222", *words, f"ada@{gateway}", "hostname"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    [server] = in_use.servers()
+    assert done.stdout.strip() == server.attrs["Config"]["Hostname"]
+
+
+def test_another_hub_drops_nobody(in_use: Deployed, ada: Person) -> None:
+    ada.page.goto(ada.server_url("lab"))
+    ada.open_lab()
+    kernel = ada.kernel("python3")
+    ada.run(kernel, "kept = 6 * 7")
+    [task] = _tasks(in_use)
+    in_use.replace_hub()
+    # The page that is open did not notice, and the new hub knows the server.
+    assert ada.run(kernel, "print(kept)").strip() == "42"
+    assert [each["taskArn"] for each in _tasks(in_use)] == [task["taskArn"]]
+    ada.stop_from_home()
+    wait_for(lambda: not in_use.servers(), "the container is gone")
 
 
 def _tasks(in_use: Deployed) -> list[dict[str, Any]]:
