@@ -5,6 +5,8 @@
     python tests/run.py e2e -- -k login      one suite, the rest handed to pytest
     python tests/run.py containers           the image, the registry, what else runs beside it,
                                              mounts that hang
+    python tests/run.py deployed             the AWS stack in an emulated account, and its hub
+    python tests/run.py ssh                  ssh into servers of both spawners
     python tests/run.py pages                the hub's pages in a browser, without Docker
     python tests/run.py soak                 waits in real time, about 36 minutes
 
@@ -36,6 +38,10 @@ from workroom_hub.machine.console import Reporter, print_error
 from workroom_hub.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[1]
+E2E = ROOT / "tests" / "e2e"
+# Parts of the end-to-end tests that other lanes have time for.
+SSH = sorted(E2E.glob("test_ssh*.py"))
+DEPLOYED = [E2E / "test_deployed.py"]
 FONTS = Path("/usr/share/fonts/truetype/dejavu")
 TOOLS = {
     "dockerd": "docker.io",
@@ -83,14 +89,24 @@ def unit(more: Sequence[str]) -> bool:
 
 def e2e(more: Sequence[str]) -> bool:
     """Whole installations: the real engine, image, proxy, hub, gateway and browser."""
-    others = [path for path in (ROOT / "tests").iterdir() if path.is_dir() and path.name != "e2e"]
-    return _with_engine("docker and not soak", *(f"--ignore={path}" for path in others), *more)
+    elsewhere = [f"--ignore={path}" for path in (*SSH, *DEPLOYED)]
+    return _with_engine("docker and not soak", str(E2E), *elsewhere, *more)
+
+
+def ssh(more: Sequence[str]) -> bool:
+    """Whole installations of both spawners, by the real ssh client."""
+    return _with_engine("docker and not soak", *map(str, SSH), *more)
+
+
+def deployed(more: Sequence[str]) -> bool:
+    """The AWS stack in an emulated account, and what a person does there."""
+    return _with_engine("docker and not soak", *map(str, DEPLOYED), *more)
 
 
 def containers(more: Sequence[str]) -> bool:
     """The image, the registry, what else runs beside it in containers, and mounts that hang."""
     chosen = "(docker or fuse) and not soak"
-    return _with_engine(chosen, f"--ignore={ROOT / 'tests' / 'e2e'}", *more)
+    return _with_engine(chosen, f"--ignore={E2E}", *more)
 
 
 def pages(more: Sequence[str]) -> bool:
@@ -112,9 +128,11 @@ SUITES: dict[str, Callable[[Sequence[str]], bool]] = {
     "pages": pages,
     "containers": containers,
     "e2e": e2e,
+    "ssh": ssh,
+    "deployed": deployed,
     "soak": soak,
 }
-LANES = ("unit pages", "containers", "e2e")
+LANES = ("unit pages ssh", "containers", "e2e deployed")
 """Suites that run side by side when all are asked for; those of one lane after one another."""
 
 

@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 
+from tests.support.aws_settings import aws_section
 from workroom_hub.errors import PlanError
+from workroom_hub.instance_types import KNOWN
 from workroom_hub.plan import assumptions, machines, packing, report, servers, study, visits
 from workroom_hub.plan.machines import Need
 from workroom_hub.plan.servers import Server
@@ -127,6 +129,26 @@ def test_a_machine_by_name_by_the_cluster_or_of_ones_own() -> None:
     assert machines.choose(cluster, {}).name == "m6i.8xlarge"
     own = {"type": "x9", "cpu": 64, "memory": "512G", "tasks": 100}
     assert machines.choose(with_plan(machine=own, assumptions={"price": 3}), {}).price == 3
+
+
+def test_a_deployment_is_planned_with_the_machines_that_it_has() -> None:
+    profiles = [{"name": "small", "title": "Small", "cpu": 2, "memory": "8G"}]
+    chosen = {"aws": aws_section(), "profiles": profiles}
+    # 8 GiB for servers do not fit an m7i.large, which has 8 in all.
+    assert machines.choose(Settings.model_validate(chosen), {}).name == "r7i.large"
+    named = {**chosen, "aws": aws_section(instance_type="m7a.4xlarge")}
+    assert machines.choose(Settings.model_validate(named), {}).price == pytest.approx(0.92736)
+    over = {**named, "plan": {"machine": {"type": "m6i.8xlarge"}}}
+    assert machines.choose(Settings.model_validate(over), {}).name == "m6i.8xlarge"
+    full = [{"name": "full", "title": "Full", "cpu": 2, "memory": "60G"}]
+    tight = {**named, "profiles": full, "plan": {"assumptions": {"memory_kept": 50}}}
+    with pytest.raises(PlanError, match=r"aws\.instance_type: a m7a\.4xlarge"):
+        machines.choose(Settings.model_validate(tight), {})
+
+
+def test_every_type_of_a_deployment_can_be_planned() -> None:
+    plain = {name for name, each in KNOWN.items() if not each.gpu}
+    assert plain == {kind.name for kind in machines.listed(Settings())}
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from workroom_hub.errors import PlanError
 from workroom_hub.settings import Profile, Settings
+from workroom_hub.settings_aws import machine_type
 
 _MIB = 2**20
 PRICED = "Linux, on demand, us-east-1, June 2026"
@@ -60,9 +61,23 @@ class _Listed:
 
 
 # Prices: Amazon EC2 on-demand pricing. Task limits without and with trunking: Amazon ECS Developer
-# Guide, ENI trunking; the three families have the same.
-_FAMILIES = {"c6i": _Listed(0.0425, 2), "m6i": _Listed(0.048, 4), "r6i": _Listed(0.063, 8)}
+# Guide, ENI trunking; all families have the same.
+_FAMILIES = {
+    "c6i": _Listed(0.0425, 2),
+    "m6i": _Listed(0.048, 4),
+    "r6i": _Listed(0.063, 8),
+    "c7i": _Listed(0.044625, 2),
+    "m7i": _Listed(0.0504, 4),
+    "r7i": _Listed(0.06615, 8),
+    "m6a": _Listed(0.0432, 4),
+    "r6a": _Listed(0.0567, 8),
+    "m7a": _Listed(0.05796, 4),
+    "r7a": _Listed(0.07607, 8),
+}
+_CHOSEN_FROM = ("c6i", "m6i", "r6i")
+"""Families chosen from where nothing says which machines there are."""
 _SIZES = {  # vCPUs, tasks without trunking, tasks with it
+    "large": (2, 2, 10),
     "xlarge": (4, 3, 20),
     "2xlarge": (8, 3, 40),
     "4xlarge": (16, 7, 60),
@@ -96,6 +111,8 @@ def needs(settings: Settings) -> list[Need]:
 def choose(settings: Settings, weights: dict[str, float]) -> MachineType:
     """Return the type of the group: the one of the settings, else the cheapest for the day.
 
+    With a section `aws` it is the type that `workroom deploy` takes.
+
     Args:
         settings: The settings.
         weights: How often each profile is chosen.
@@ -112,6 +129,8 @@ def choose(settings: Settings, weights: dict[str, float]) -> MachineType:
         )
     if settings.plan.machine != type(settings.plan.machine)():
         return _named(settings, wanted)
+    if deployed := _deployed(settings):
+        return _large_enough(deployed, "aws.instance_type", wanted)
     fitting = [kind for kind in _candidates(settings) if all(need.fits(kind) for need in wanted)]
     if not fitting:
         raise PlanError(
@@ -144,11 +163,31 @@ def _candidates(settings: Settings) -> Iterable[MachineType]:
     """Return the list, or those of it that are what `ecs` says of the cluster's machines."""
     cpu, memory = settings.ecs.instance_cpu, settings.ecs.instance_memory
     for kind in listed(settings):
+        if kind.name.partition(".")[0] not in _CHOSEN_FROM:
+            continue
         if cpu is not None and kind.vcpus != cpu:
             continue
         if memory is not None and kind.full_memory != memory:
             continue
         yield kind
+
+
+def _deployed(settings: Settings) -> MachineType | None:
+    """Return the type of a deployment's machines; None if these settings are of none."""
+    chosen = machine_type(settings.aws, settings.profiles) if settings.aws else None
+    return next(kind for kind in listed(settings) if kind.name == chosen.name) if chosen else None
+
+
+def _large_enough(machine: MachineType, field: str, wanted: list[Need]) -> MachineType:
+    for need in wanted:
+        if not need.fits(machine):
+            raise PlanError(
+                f"{field}: a {machine.name} has {machine.vcpus} vCPUs and {machine.memory} "
+                f"MiB for servers, and profile '{need.profile}' asks for {need.cpu / 1024:g} and "
+                f"{need.memory} MiB: ECS would never add a machine for it.",
+                "Name a larger type.",
+            )
+    return machine
 
 
 def _of_size(settings: Settings) -> str:
@@ -169,22 +208,14 @@ def _named(settings: Settings, wanted: list[Need]) -> MachineType:
     elif given.type and given.cpu and given.memory and given.tasks and price is not None:
         cpu, memory, tasks = given.cpu, given.memory, given.tasks
     else:
-        names = ", ".join(f"{family}.{size}" for family in _FAMILIES for size in ("xlarge", "…"))
+        names = ", ".join(_FAMILIES)
         raise PlanError(
-            f"plan.machine.type: '{given.type}' is not in the list ({names}, up to 24xlarge), and "
-            "cpu, memory, tasks and plan.assumptions.price do not say what it is.",
+            f"plan.machine.type: '{given.type}' is not in the list ({names}; large to 24xlarge), "
+            "and cpu, memory, tasks and plan.assumptions.price do not say what it is.",
             "Name a type of the list, or give all five.",
         )
     machine = _type(settings, given.type, cpu, memory, tasks, price)
-    for need in wanted:
-        if not need.fits(machine):
-            raise PlanError(
-                f"plan.machine: a {machine.name} has {machine.vcpus} vCPUs and {machine.memory} "
-                f"MiB for servers, and profile '{need.profile}' asks for {need.cpu / 1024:g} and "
-                f"{need.memory} MiB: ECS would never add a machine for it.",
-                "Name a larger type.",
-            )
-    return machine
+    return _large_enough(machine, "plan.machine", wanted)
 
 
 def _largest(settings: Settings) -> str:
