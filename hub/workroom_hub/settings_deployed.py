@@ -111,7 +111,39 @@ def merged(settings: Settings, outputs: Mapping[str, str]) -> dict[str, Any]:
         whole[name] = {**written, **made} if isinstance(written, dict) else made
     if settings.auth.oidc:
         whole["auth"]["oidc"]["client_secret_file"] = OIDC_SECRET
-    return whole
+    return dict(_ordered(whole))
+
+
+def for_proxy(whole: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the proxy needs of the whole file.
+
+    It is told nothing else, so that a new image or profile does not replace it under everybody's
+    open pages.
+    """
+    return {"web": whole["web"], "ecs": _chosen(whole["ecs"], "hub_url", "hub_host")}
+
+
+def for_gateway(whole: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the SSH gateway needs of the whole file; anything else would end sessions."""
+    return {
+        **_chosen(whole, "spawner", "web", "ssh", "local", "homes"),
+        "ecs": _chosen(
+            whole["ecs"],
+            *("region", "cluster", "subnets", "security_groups", "hub_url", "hub_host"),
+            *("capacity_providers", "task_role", "execution_role"),
+        ),
+    }
+
+
+def _chosen(section: Mapping[str, Any], *names: str) -> dict[str, Any]:
+    return {name: section[name] for name in names if name in section}
+
+
+def _ordered(value: Any) -> Any:
+    """Return data in one order, however the file was written: else tasks are started again."""
+    if isinstance(value, dict):
+        return {name: _ordered(value[name]) for name in sorted(value)}
+    return [_ordered(each) for each in value] if isinstance(value, list) else value
 
 
 def _listed(value: str) -> list[str]:

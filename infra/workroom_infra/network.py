@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_logs as logs
-from constructs import Construct
+from constructs import Construct, IDependable
 
 from workroom_hub.settings_aws import Aws
 
@@ -14,6 +14,8 @@ ENDPOINTS = (
     *("elasticfilesystem", "autoscaling"),
 )
 """AWS services that are reached inside the VPC; S3 is, too, through a gateway."""
+WITHOUT_NAT = ("imagebuilder",)
+"""More of them, where nothing leads out: Image Builder's build machine reports to it."""
 
 
 class Network(Construct):
@@ -28,6 +30,7 @@ class Network(Construct):
 
     def __init__(self, scope: Construct, id: str, *, aws: Aws, flow_logs: logs.ILogGroup) -> None:
         super().__init__(scope, id)
+        self._names = ENDPOINTS if aws.nat_gateways else ENDPOINTS + WITHOUT_NAT
         size = int(aws.vpc_cidr.rpartition("/")[2])
         private = (
             ec2.SubnetType.PRIVATE_WITH_EGRESS
@@ -65,12 +68,15 @@ class Network(Construct):
         self.servers = self.vpc.select_subnets(subnet_group_name="servers")
         self.entrances = self.vpc.select_subnets(subnet_group_name="entrances")
         self.databases = self.vpc.select_subnets(subnet_group_name="databases")
+        # What must be there before anything can fetch its image.
+        self.ways: list[IDependable] = [self.servers.internet_connectivity_established]
 
     def add_endpoints(self, *, security_group: ec2.ISecurityGroup) -> None:
         """Have AWS's services answer inside the VPC."""
-        self.vpc.add_gateway_endpoint("S3", service=ec2.GatewayVpcEndpointAwsService.S3)
-        for name in ENDPOINTS:
-            self.vpc.add_interface_endpoint(
+        s3 = self.vpc.add_gateway_endpoint("S3", service=ec2.GatewayVpcEndpointAwsService.S3)
+        self.ways.append(s3)
+        for name in self._names:
+            endpoint = self.vpc.add_interface_endpoint(
                 f"To-{name.replace('.', '-')}",
                 service=ec2.InterfaceVpcEndpointAwsService(name),
                 private_dns_enabled=True,
@@ -78,6 +84,7 @@ class Network(Construct):
                 subnets=self.servers_selection(),
                 open=False,
             )
+            self.ways.append(endpoint)
 
     def servers_selection(self) -> ec2.SubnetSelection:
         """Return the subnets of everything that is not a load balancer or a database."""

@@ -24,6 +24,7 @@ class Facts:
     Attributes:
         aws: Settings of the deployment.
         common: Variables of hub, proxy and gateway.
+        settings: The settings of hub, proxy and gateway, as JSON by name.
         hexadecimal: ARNs of the secrets by name.
         first_password: ARN of the first admin's; "" with OpenID Connect.
         pull: ARN of the registry's read-only token.
@@ -37,6 +38,7 @@ class Facts:
 
     aws: Aws
     common: Mapping[str, str]
+    settings: Mapping[str, str]
     hexadecimal: Mapping[str, str]
     first_password: str
     pull: str
@@ -73,7 +75,7 @@ def hub(facts: Facts) -> Program:
         command=["hub"],
         ports=[walls.HUB_API],
         environment={
-            **facts.common,
+            **_told(facts, "hub"),
             "WORKROOM_DATABASE_HOST": host,
             "WORKROOM_DATABASE_NAME": name,
         },
@@ -94,7 +96,7 @@ def proxy(facts: Facts) -> Program:
         image=facts.aws.images.hub,
         command=["proxy"],
         ports=[walls.WEB, walls.PROXY_API],
-        environment=facts.common,
+        environment=_told(facts, "proxy"),
         secrets=_state(facts, "proxy-token"),
         check=["workroom-service", "check", "proxy"],
         folders=(STATE, _TEMPORARY),
@@ -110,7 +112,7 @@ def gateway(facts: Facts) -> Program:
         image=facts.aws.images.hub,
         command=["ssh"],
         ports=[walls.SSH],
-        environment=facts.common,
+        environment=_told(facts, "gateway"),
         secrets=_state(facts, "ssh-token", *SEEDS),
         folders=(STATE, _TEMPORARY),
     )
@@ -165,6 +167,10 @@ def arns_of(secrets: Mapping[str, str]) -> list[str]:
             value = value.removesuffix(f":{part}::")
         found.add(value)
     return sorted(found)
+
+
+def _told(facts: Facts, service: str) -> dict[str, str]:
+    return {**facts.common, "WORKROOM_SETTINGS": facts.settings[service]}
 
 
 def _state(facts: Facts, *names: str) -> dict[str, str]:

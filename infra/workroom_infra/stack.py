@@ -17,7 +17,14 @@ from constructs import Construct
 
 from workroom_hub.settings import Settings
 from workroom_hub.settings_aws import Aws, machine_type
-from workroom_hub.settings_deployed import NOT_THERE, OUTPUTS, STATE, merged
+from workroom_hub.settings_deployed import (
+    NOT_THERE,
+    OUTPUTS,
+    STATE,
+    for_gateway,
+    for_proxy,
+    merged,
+)
 from workroom_infra import acknowledged, alarms, observability, programs, rights, walls
 from workroom_infra.database import Database
 from workroom_infra.entrances import Names, RegistryDoor, SshDoor, WebDoor
@@ -288,7 +295,7 @@ class WorkroomStack(cdk.Stack):
         self.services["Registry"].behind(self.registry_door.listener, target_groups=leading)
 
     def _service(self, id: str, program: Program, group: ec2.ISecurityGroup) -> Service:
-        return Service(
+        made = Service(
             self,
             id,
             platform=self.platform,
@@ -299,19 +306,24 @@ class WorkroomStack(cdk.Stack):
             subnets=self.network.servers.subnets,
             security_group=group,
         )
+        # A first deployment whose task finds no way to its image has nothing to go back to.
+        made.service.node.add_dependency(*self.network.ways)
+        return made
 
     def _facts(self) -> programs.Facts:
         """Return what the programs are told; the settings have no secret in them."""
         which = f"{self._aws.account}/{self._aws.region}/{self._settings.instance}"
         hub, metastore, secrets = self.hub_database, self.metastore_database, self.secrets
+        whole = merged(self._settings, self.outputs)
+        parts = {"hub": whole, "proxy": for_proxy(whole), "gateway": for_gateway(whole)}
         return programs.Facts(
             aws=self._aws,
             common={
-                "WORKROOM_SETTINGS": self.to_json_string(merged(self._settings, self.outputs)),
                 # The same in every deployment: servers are known by it.
                 "WORKROOM_INSTALLATION": hashlib.sha256(which.encode()).hexdigest()[:32],
                 "WORKROOM_HOME": STATE,
             },
+            settings={name: self.to_json_string(part) for name, part in parts.items()},
             hexadecimal={name: each.secret_arn for name, each in secrets.hexadecimal.items()},
             first_password=secrets.first_password.secret_arn if secrets.first_password else "",
             pull=secrets.pull.secret_arn,

@@ -1,4 +1,4 @@
-"""An account that `workroom deploy` meets: CloudFormation, S3, ECS and Auto Scaling, with bad days.
+"""An account that `workroom deploy` meets: CloudFormation, S3, IAM, ECS, Auto Scaling, bad days.
 
     account = FakeAccount(events=[("CREATE_FAILED", "AWS::EFS::FileSystem", "Homes", "no quota")])
 
@@ -28,7 +28,11 @@ class FakeAccount:
         events: Status, type, id and reason of what happens when a change set is carried out.
         ends_as: Status of the stack afterwards.
         outputs: The stack's outputs.
-        machines: Machines: EC2 id, version of their launch template, status in ECS.
+        machines: Machines: EC2 id, version of their launch template, status in ECS, tasks.
+        warm: The same of the warm pool, of which ECS knows nothing.
+        most: Machines that the group may have.
+        refreshing: An instance refresh is under way.
+        roles: Service-linked roles that are there.
     """
 
     def __init__(
@@ -42,7 +46,11 @@ class FakeAccount:
         events: list[Event] | None = None,
         ends_as: str = "CREATE_COMPLETE",
         outputs: dict[str, str] | None = None,
-        machines: list[tuple[str, str, str]] | None = None,
+        machines: list[tuple[str, str, str, int]] | None = None,
+        warm: list[tuple[str, str]] | None = None,
+        most: int = 20,
+        refreshing: bool = False,
+        roles: set[str] | None = None,
     ) -> None:
         self.account = account
         self.status = status
@@ -53,8 +61,13 @@ class FakeAccount:
         self.ends_as = ends_as
         self.outputs = outputs or {}
         self.machines = machines or []
+        self.warm = warm or []
+        self.most = most
+        self.refreshing = refreshing
+        self.roles = roles if roles is not None else set()
         self.asked: list[tuple[str, dict[str, Any]]] = []
         self.objects: dict[str, bytes] = {}
+        self.at_once = 1
         self._happened: list[dict[str, Any]] = []
 
     def __call__(self, service: str) -> Any:
@@ -112,9 +125,9 @@ class FakeAccount:
     def execute_change_set(self, **_: Any) -> None:
         self.status = "CREATE_IN_PROGRESS"
 
-    def describe_stack_events(self, **_: Any) -> dict[str, Any]:
-        if self.calls("execute_change_set"):
-            if self.events:
+    def describe_stack_events(self, **given: Any) -> dict[str, Any]:
+        if self.calls("execute_change_set") and "NextToken" not in given:
+            for _ in range(min(self.at_once, len(self.events))):
                 status, kind, id, reason = self.events.pop(0)
                 self._happened.insert(
                     0,
@@ -128,25 +141,55 @@ class FakeAccount:
                 )
             if not self.events:
                 self.status = self.ends_as
-        return {"StackEvents": list(self._happened)}
+        # Two a page, the latest first.
+        first = int(given.get("NextToken", 0))
+        page = {"StackEvents": self._happened[first : first + 2]}
+        more = first + 2 < len(self._happened)
+        return {**page, "NextToken": str(first + 2)} if more else page
+
+    def create_service_linked_role(self, AWSServiceName: str) -> dict[str, Any]:
+        if AWSServiceName in self.roles:
+            message = f"Service role name of {AWSServiceName} has been taken in this account"
+            raise refused("CreateServiceLinkedRole", message, code="InvalidInput")
+        self.roles.add(AWSServiceName)
+        return {"Role": {}}
 
     def describe_auto_scaling_groups(self, **_: Any) -> dict[str, Any]:
-        instances = [
-            {"InstanceId": id, "LaunchTemplate": {"Version": version}}
-            for id, version, _ in self.machines
-        ]
-        return {"AutoScalingGroups": [{"LaunchTemplate": {"Version": "2"}, "Instances": instances}]}
+        instances = [_instance(id, version) for id, version, _, _ in self.machines]
+        group = {"LaunchTemplate": {"Version": "2"}, "Instances": instances, "MaxSize": self.most}
+        return {"AutoScalingGroups": [group]}
+
+    def describe_warm_pool(self, **_: Any) -> dict[str, Any]:
+        return {"Instances": [_instance(id, version) for id, version in self.warm]}
+
+    def describe_instance_refreshes(self, **_: Any) -> dict[str, Any]:
+        now = [{"Status": "InProgress"}] if self.refreshing else []
+        return {"InstanceRefreshes": [*now, {"Status": "Successful"}]}
 
     def list_container_instances(self, **_: Any) -> dict[str, Any]:
-        return {"containerInstanceArns": [f"arn:{id}" for id, _, _ in self.machines]}
+        return {"containerInstanceArns": [f"arn:{id}" for id, _, _, _ in self.machines]}
 
     def describe_container_instances(self, **_: Any) -> dict[str, Any]:
         return {
             "containerInstances": [
-                {"containerInstanceArn": f"arn:{id}", "ec2InstanceId": id, "status": status}
-                for id, _, status in self.machines
+                {
+                    "containerInstanceArn": f"arn:{id}",
+                    "ec2InstanceId": id,
+                    "status": status,
+                    "runningTasksCount": tasks,
+                    "pendingTasksCount": 0,
+                }
+                for id, _, status, tasks in self.machines
             ]
         }
+
+    def update_container_instances_state(
+        self, containerInstances: list[str], status: str, **_: Any
+    ) -> None:
+        self.machines = [
+            (id, version, status if f"arn:{id}" in containerInstances else before, tasks)
+            for id, version, before, tasks in self.machines
+        ]
 
 
 class _Client:
@@ -162,6 +205,10 @@ class _Client:
             return answer(self._account, **given) if answer else None
 
         return call
+
+
+def _instance(id: str, version: str) -> dict[str, Any]:
+    return {"InstanceId": id, "LaunchTemplate": {"Version": version}}
 
 
 def refused(operation: str, message: str, code: str = "ValidationError") -> ClientError:

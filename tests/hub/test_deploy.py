@@ -187,17 +187,70 @@ class TestDeploying:
             changes=[{"Action": "Add", "ResourceType": "T", "LogicalResourceId": "A"}],
             events=[
                 ("CREATE_FAILED", "AWS::EC2::NatGateway", "Nat", "The limit is reached"),
-                ("ROLLBACK_COMPLETE", "AWS::CloudFormation::Stack", "workroom", ""),
+                ("CREATE_FAILED", "AWS::EC2::Subnet", "A", "Resource creation cancelled"),
+                ("CREATE_FAILED", "AWS::EC2::Subnet", "B", "Resource creation cancelled"),
+                ("CREATE_FAILED", "AWS::EC2::Subnet", "C", "Resource creation cancelled"),
             ],
-            ends_as="ROLLBACK_COMPLETE",
+            ends_as="CREATE_FAILED",
         )
-        with pytest.raises(DeployError, match=r"ROLLBACK_COMPLETE\. Nat: The limit is reached"):
+        # More at once than one page of events holds.
+        fake.at_once = 4
+        with pytest.raises(DeployError, match=r"CREATE_FAILED\. Nat: The limit is reached") as told:
             account(fake).deploy(made(tmp_path), agreed=lambda _: True)
+        assert "it goes on" in told.value.fix
+        assert len(told.value.details.splitlines()) == 4
+        assert not fake.calls("update_termination_protection")
+
+    @pytest.mark.parametrize(
+        ("status", "how"),
+        [
+            (None, {"DisableRollback": True}),
+            ("REVIEW_IN_PROGRESS", {"DisableRollback": True}),
+            ("CREATE_FAILED", {"DisableRollback": True}),
+            ("UPDATE_FAILED", {"DisableRollback": True}),
+            ("CREATE_COMPLETE", {"RetainExceptOnCreate": True}),
+            ("UPDATE_ROLLBACK_COMPLETE", {"RetainExceptOnCreate": True}),
+        ],
+    )
+    def test_only_a_stack_that_was_whole_goes_back(
+        self, tmp_path: Path, status: str | None, how: dict[str, bool]
+    ) -> None:
+        change = {"Action": "Add", "ResourceType": "T", "LogicalResourceId": "A"}
+        fake = FakeAccount(status=status, changes=[change], ends_as="UPDATE_COMPLETE")
+        account(fake).deploy(made(tmp_path), agreed=lambda _: True)
+        [asked] = fake.calls("execute_change_set")
+        assert {k: v for k, v in asked.items() if k not in ("StackName", "ChangeSetName")} == how
+        [kind] = fake.calls("create_change_set")
+        new = status in (None, "REVIEW_IN_PROGRESS")
+        assert kind["ChangeSetType"] == ("CREATE" if new else "UPDATE")
+
+    def test_the_stack_is_protected_from_removal(self, tmp_path: Path) -> None:
+        fake = FakeAccount(status="CREATE_COMPLETE", refusal="No updates are to be performed.")
+        account(fake).deploy(made(tmp_path), agreed=lambda _: True)
+        [protected] = fake.calls("update_termination_protection")
+        assert protected == {"StackName": "workroom", "EnableTerminationProtection": True}
+
+    def test_a_new_account_gets_the_roles_of_awss_services(self, tmp_path: Path) -> None:
+        waits: list[float] = []
+        fake = FakeAccount(roles={"rds.amazonaws.com"})
+        for expected in ([15.0], []):
+            waits.clear()
+            new = Account(deployable(), fake, say=lambda _: None, sleep=waits.append)  # type: ignore[arg-type]
+            folder = tmp_path / str(len(fake.asked))
+            folder.mkdir()
+            new.deploy(made(folder), agreed=lambda _: True)
+            assert [wait for wait in waits if wait == 15.0] == expected
+        assert "ecs.amazonaws.com" in fake.roles
+        names = [name for name, _ in fake.asked]
+        assert names.index("create_service_linked_role") < names.index("create_change_set")
 
     @pytest.mark.parametrize(
         ("status", "words"),
         [
             ("ROLLBACK_COMPLETE", "never made whole"),
+            ("ROLLBACK_FAILED", "never made whole"),
+            ("DELETE_FAILED", "was being removed"),
+            ("UPDATE_ROLLBACK_FAILED", "could not go back"),
             ("UPDATE_IN_PROGRESS", "is UPDATE_IN_PROGRESS"),
         ],
     )
@@ -222,30 +275,56 @@ class TestDeploying:
 
 
 class TestRollout:
-    def test_machines_of_an_older_image_drain_and_no_server_ends(self) -> None:
-        fake = FakeAccount(
-            status="UPDATE_COMPLETE",
-            outputs=OUTPUT_VALUES,
-            machines=[
-                ("i-old", "1", "ACTIVE"),
-                ("i-new", "2", "ACTIVE"),
-                ("i-gone", "1", "DRAINING"),
-            ],
-        )
+    def roll_out(self, **given: Any) -> tuple[FakeAccount, str]:
+        fake = FakeAccount(status="UPDATE_COMPLETE", outputs=OUTPUT_VALUES, **given)
         [said] = account(fake).roll_out()
-        [drained] = fake.calls("update_container_instances_state")
-        assert drained["containerInstances"] == ["arn:i-old"]
+        return fake, said
+
+    def drained(self, fake: FakeAccount) -> list[str]:
+        calls = fake.calls("update_container_instances_state")
+        return [arn for call in calls for arn in call["containerInstances"]]
+
+    def test_machines_of_an_older_image_drain_and_no_server_ends(self) -> None:
+        fake, said = self.roll_out(
+            machines=[
+                ("i-busy", "1", "ACTIVE", 3),
+                ("i-empty", "1", "ACTIVE", 0),
+                ("i-new", "2", "ACTIVE", 2),
+                ("i-going", "1", "DRAINING", 1),
+                ("i-gone", "1", "DRAINING", 0),
+            ]
+        )
+        assert self.drained(fake) == ["arn:i-empty", "arn:i-busy"]
+        # ECS protects every machine that has a server on it, and a drained one may stay so.
+        [free] = fake.calls("set_instance_protection")
+        assert free["InstanceIds"] == ["i-empty", "i-gone"]
+        assert free["ProtectedFromScaleIn"] is False
         [refresh] = fake.calls("start_instance_refresh")
-        # ECS protects every machine that has a server on it.
         assert refresh["Preferences"]["ScaleInProtectedInstances"] == "Ignore"
-        assert "2 machines of an older image" in said
+        assert "2 without servers are replaced now, 2 take no new servers" in said
         assert not fake.calls("stop_task")
 
+    def test_a_full_group_keeps_machines_for_new_servers(self) -> None:
+        machines = [(f"i-{n}", "1", "ACTIVE", 1) for n in range(4)]
+        fake, said = self.roll_out(machines=machines, most=5)
+        assert self.drained(fake) == ["arn:i-0"]
+        assert "3 go on as they are, since the group may have 5 machines" in said
+        fake, _ = self.roll_out(machines=machines, most=4)
+        assert self.drained(fake) == []
+
+    def test_the_warm_pool_is_replaced_as_well(self) -> None:
+        fake, said = self.roll_out(warm=[("i-cold", "1"), ("i-new", "2")])
+        assert fake.calls("start_instance_refresh")
+        assert "1 without servers are replaced now, 0 take no new servers" in said
+
+    def test_a_refresh_that_is_under_way_goes_on(self) -> None:
+        fake, _ = self.roll_out(machines=[("i-old", "1", "ACTIVE", 1)], refreshing=True)
+        assert self.drained(fake) == ["arn:i-old"]
+        assert not fake.calls("start_instance_refresh")
+
     def test_nothing_to_do(self) -> None:
-        fake = FakeAccount(
-            status="UPDATE_COMPLETE", outputs=OUTPUT_VALUES, machines=[("i-new", "2", "ACTIVE")]
-        )
-        assert account(fake).roll_out() == ["workroom: every machine is of the current image."]
+        fake, said = self.roll_out(machines=[("i-new", "2", "ACTIVE", 1)])
+        assert said == "workroom: every machine is of the current image."
         assert not fake.calls("start_instance_refresh")
 
 

@@ -10,6 +10,7 @@ import pytest
 from cfnlint.api import lint_file
 from cfnlint.config import ManualArgs
 
+from tests.support.aws_settings import everything
 from tests.support.template import Template, written
 from workroom_hub.settings import Settings
 from workroom_hub.settings_deployed import OUTPUTS, merged
@@ -264,6 +265,14 @@ class TestServices:
             assert (given["MinimumHealthyPercent"], given["MaximumPercent"]) == (0, 100)
             assert deployed["DesiredCount"] == 1
 
+    def test_services_wait_for_the_ways_to_their_images(self, template: Template) -> None:
+        routes = {id for id in template.of("AWS::EC2::Route") if "serversSubnet" in id}
+        assert len(routes) == 2
+        ways = routes | set(template.of("AWS::EC2::VPCEndpoint"))
+        for id, resource in template.data["Resources"].items():
+            if resource["Type"] == "AWS::ECS::Service":
+                assert ways <= set(resource["DependsOn"]), id
+
     def test_the_gateway_is_replaced_before_the_old_one_goes(self, template: Template) -> None:
         given = template.named("AWS::ECS::Service", "GatewayService")["DeploymentConfiguration"]
         assert (given["MinimumHealthyPercent"], given["MaximumPercent"]) == (100, 200)
@@ -361,10 +370,46 @@ class TestOutputs:
         assert hub.data.warehouse.startswith("s3://")
         assert hub.aws is None
 
+    def test_a_new_image_is_told_to_the_hub_alone(
+        self, template: Template, settings: Settings, tmp_path: Path
+    ) -> None:
+        """The proxy carries everybody's open pages, the gateway everybody's ssh."""
+        given = everything()
+        assert Settings.model_validate(given) == settings
+        given["images"][0]["ref"] = given["images"][0]["ref"].replace("0" * 64, "1" * 64)
+        given["profiles"][0]["cpu"] = 1.5
+        given["title"] = "Another title"
+        differ = _different(template, _synthesised(Settings.model_validate(given), tmp_path))
+        assert [id for id in differ if "Definition" in id] == [
+            template.id_of("AWS::ECS::TaskDefinition", "Hub")
+        ]
+
+    def test_what_a_deployment_wrote_into_the_file_changes_nothing(
+        self, template: Template, settings: Settings, tmp_path: Path
+    ) -> None:
+        outputs = {name: _resolved(value) for name, value in template.outputs().items()}
+        # As a file is read again: sections in another order, and everything a deployment made.
+        whole = merged(settings, outputs) | {"aws": settings.model_dump(mode="json")["aws"]}
+        again = Settings.model_validate(dict(reversed(whole.items())))
+        assert _different(template, _synthesised(again, tmp_path)) == []
+
     def test_the_running_hub_is_told_the_same(self, template: Template, settings: Settings) -> None:
         variables = {v["Name"]: v["Value"] for v in template.container("Hub")["Environment"]}
         told = json.loads(written(variables["WORKROOM_SETTINGS"]))
         assert told == json.loads(json.dumps(merged(settings, template.outputs())))
+
+
+def _synthesised(settings: Settings, folder: Path) -> Template:
+    from workroom_infra.app import build
+
+    build(settings, out=folder, checked=False).synth()
+    return Template.read(folder / "workroom.template.json")
+
+
+def _different(one: Template, other: Template) -> list[str]:
+    """Return the logical ids of resources that are not the same in both."""
+    left, right = one.data["Resources"], other.data["Resources"]
+    return sorted(id for id in left.keys() | right.keys() if left.get(id) != right.get(id))
 
 
 def _resolved(value: str) -> str:
