@@ -62,10 +62,16 @@ DOORS = {
 }
 """Findings of the load balancers' security groups."""
 
+SERVERS = {
+    "AwsSolutions-ECS4": "A family of tasks for each person, each with metrics that are paid for.",
+}
+"""Findings of the servers' cluster."""
+
 
 def acknowledge(stack: cdk.Stack) -> None:
     """Say to cdk-nag why these findings are as they must be."""
     _say(stack, EVERYWHERE)
+    _say(stack.node.find_child("Cluster"), SERVERS)
     walls = stack.node.find_child("Walls")
     for door in ("WebDoor", "SshDoor"):
         _say(walls.node.find_child(door), DOORS)

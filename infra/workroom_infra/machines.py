@@ -144,8 +144,9 @@ class Cluster(Construct):
             self,
             "Cluster",
             cluster_name=name,
+            # It would make custom metrics of every task family, and each person has one.
             cluster_settings=[
-                ecs.CfnCluster.ClusterSettingsProperty(name="containerInsights", value="enabled")
+                ecs.CfnCluster.ClusterSettingsProperty(name="containerInsights", value="disabled")
             ],
         )
 

@@ -99,6 +99,14 @@ class TestMachines:
         assert sorted(used) == sorted(f"<{id}>" for id in groups)
         assert len(groups) == 2, "one for all profiles, and one for those with a GPU"
 
+    def test_people_cost_no_metrics(self, template: Template) -> None:
+        """Container Insights makes custom metrics of every family, and each person has one."""
+        settings = {
+            cluster["ClusterName"]: cluster["ClusterSettings"][0]["Value"]
+            for cluster in template.of("AWS::ECS::Cluster").values()
+        }
+        assert settings == {"workroom": "disabled", "workroom-platform": "enabled"}
+
     def test_scaling_protects_and_drains(self, template: Template) -> None:
         for provider in template.of("AWS::ECS::CapacityProvider").values():
             given = provider["AutoScalingGroupProvider"]
