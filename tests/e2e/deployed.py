@@ -107,7 +107,7 @@ class Deployed:
             },
         ):
             made = assembly.synthesise()
-            parts = split(made.template)
+            parts = split(made.template, *self.emulator.leaves_out(made.template_path))
             made.template_path.write_text(json.dumps(parts.kept))
             account = cloud.Account(
                 made.settings, Clients(REGION), say=lambda _: None, sleep=lambda _: None
@@ -140,6 +140,7 @@ class Deployed:
         else:
             self._rest.update(parts, answers)
         self._rest.make()
+        self._rest.give()
 
     def _rest_outputs(self) -> dict[str, str]:
         assert self._rest is not None

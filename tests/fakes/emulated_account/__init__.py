@@ -5,8 +5,9 @@ it lacks, and what takes its place:
 
 | missing | in its place |
 |---|---|
-| types that its CloudFormation refuses | the API of the same service (`remainder`) |
-| task definitions: its CloudFormation loses secrets, volumes, health checks | the API |
+| types that its CloudFormation refuses (`reads`) | the API of the same service (`remainder`) |
+| properties that its CloudFormation drops (`reads`) | the API, where it takes them (`lost`) |
+| task definitions: it drops secrets, volumes, health checks | the API |
 | secrets: it generates characters that the template excludes | written again through the API |
 | `Ref` of a secret is its name; on AWS its ARN | the template asks for the attribute `Id` |
 | EC2 Image Builder, warm pools: there is no API either | nothing; they are named |

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import time
@@ -42,12 +43,26 @@ class Emulator:
         network: Name of the network that its containers join.
         engine: The engine.
         folder: Its files, and its log.
+        python: The Python that has it.
     """
 
     url: str
     network: str
     engine: DockerClient
     folder: Path
+    python: Path
+
+    def leaves_out(self, template: Path) -> tuple[list[str], dict[str, list[str]]]:
+        """Return the types of a template that its CloudFormation refuses, and what it drops."""
+        done = subprocess.run(
+            [str(self.python), str(Path(__file__).with_name("reads.py")), str(template)],
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=60,
+        )
+        found = json.loads(done.stdout)
+        return found["unknown"], found["lost"]
 
     def client(self, service: str) -> Any:
         """Return a client of a service."""
@@ -111,7 +126,7 @@ def running(engine: DockerClient, folder: Path, name: str) -> Iterator[Emulator]
             child = subprocess.Popen(
                 [str(python), "-m", "ministack"], env=told, cwd=folder, stdout=log, stderr=log
             )
-        found = Emulator(f"http://{address}:{port}", name, engine, folder)
+        found = Emulator(f"http://{address}:{port}", name, engine, folder, python)
         try:
             _await(lambda: _healthy(found.url) or child.poll() is not None, found)
             assert child.poll() is None, found.log

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
+from tests.fakes.emulated_account import lost
 from tests.fakes.emulated_account.split import Split, references
 
 Clients = Callable[[str], Any]
@@ -67,7 +68,16 @@ class Remainder:
         for kind, count in self._parts.types().items():
             how = "not made: there is no such API" if kind in NO_API else "made through the API"
             self._say(f"  CloudFormation of the emulator leaves out {kind} ({count}): {how}")
+        for kind, name in sorted({(kind, name) for _, kind, name, _ in self._parts.lost}):
+            how = "given through the API" if (kind, name) in lost.GIVEN else "not given"
+            self._say(f"  CloudFormation of the emulator drops {kind} {name}: {how}")
         return list(self._parts.types())
+
+    def give(self) -> None:
+        """Give what is made the properties that were dropped of it and that the API takes."""
+        for id, kind, name, value in self._parts.lost:
+            if give := lost.GIVEN.get((kind, name)):
+                give(self._clients, self._made[id]["Ref"], self._resolved(value))
 
     def make(self, kinds: Collection[str] = (), only: str = "") -> None:
         """Make what is not made yet and has an API.

@@ -3,27 +3,12 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-UNKNOWN = {
-    "AWS::AutoScaling::WarmPool",
-    "AWS::EC2::EIP",
-    "AWS::EC2::FlowLog",
-    "AWS::EC2::NatGateway",
-    "AWS::EC2::SecurityGroupEgress",
-    "AWS::EC2::SecurityGroupIngress",
-    "AWS::ECS::CapacityProvider",
-    "AWS::ECS::ClusterCapacityProviderAssociations",
-    "AWS::ImageBuilder::Component",
-    "AWS::ImageBuilder::ImagePipeline",
-    "AWS::ImageBuilder::ImageRecipe",
-    "AWS::ImageBuilder::InfrastructureConfiguration",
-}
-"""Types that it refuses."""
 HALF_DONE = {"AWS::ECS::TaskDefinition", "AWS::ECS::Service"}
-"""Types of which it loses properties in silence."""
+"""Types of which it drops parts of properties: secrets, volumes, health checks."""
 _ASKED = "Asked"
 
 
@@ -34,12 +19,14 @@ class Split:
     Attributes:
         kept: A template for the emulator. Its outputs also answer what `left` refers to.
         left: Resources that the emulator's CloudFormation does not make, by logical id.
+        lost: Properties that it drops of what it makes: logical id, type, name and value.
         outputs: Outputs that refer to `left`.
         asked: Name of the output that answers a reference: logical id and attribute.
     """
 
     kept: dict[str, Any]
     left: dict[str, dict[str, Any]]
+    lost: list[tuple[str, str, str, Any]]
     outputs: dict[str, Any]
     asked: dict[tuple[str, str], str]
 
@@ -51,10 +38,20 @@ class Split:
         return dict(sorted(found.items()))
 
 
-def split(template: Mapping[str, Any]) -> Split:
-    """Divide a template; what refers to something that is left is left, too."""
+def split(
+    template: Mapping[str, Any], unknown: Collection[str], dropped: Mapping[str, Collection[str]]
+) -> Split:
+    """Divide a template; what refers to something that is left is left, too.
+
+    Args:
+        template: The template.
+        unknown: Types that the emulator refuses.
+        dropped: Properties that it drops, by type.
+    """
     resources = template["Resources"]
-    left = {id for id, each in resources.items() if each["Type"] in UNKNOWN | HALF_DONE}
+    left = {
+        id for id, each in resources.items() if each["Type"] in unknown or each["Type"] in HALF_DONE
+    }
     while more := {
         id
         for id, each in resources.items()
@@ -71,9 +68,18 @@ def split(template: Mapping[str, Any]) -> Split:
         if any(to in left for to, _ in references(output))
     }
     kept["Outputs"] = _without(kept["Outputs"], set(outputs))
-    asked = _ask(kept, [resources[id] for id in left], left)
+    lost = [
+        (id, each["Type"], name, each["Properties"][name])
+        for id, each in resources.items()
+        for name in dropped.get(each["Type"], ())
+        if id not in left and name in each.get("Properties", {})
+    ]
+    wanted = {each for id in left for each in references(resources[id])}
+    wanted |= {(id, "Ref") for id, _, _, _ in lost}
+    wanted |= {each for _, _, _, value in lost for each in references(value)}
+    asked = _ask(kept, {each for each in wanted if each[0] not in left})
     _secrets_by_arn(kept)
-    return Split(kept, {id: resources[id] for id in resources if id in left}, outputs, asked)
+    return Split(kept, {id: resources[id] for id in resources if id in left}, lost, outputs, asked)
 
 
 def references(value: Any) -> Iterator[tuple[str, str]]:
@@ -91,13 +97,10 @@ def references(value: Any) -> Iterator[tuple[str, str]]:
             yield from references(inner)
 
 
-def _ask(
-    kept: dict[str, Any], resources: list[dict[str, Any]], left: set[str]
-) -> dict[tuple[str, str], str]:
-    """Have the kept template answer what the others refer to."""
-    wanted = sorted({each for one in resources for each in references(one) if each[0] not in left})
+def _ask(kept: dict[str, Any], wanted: Collection[tuple[str, str]]) -> dict[tuple[str, str], str]:
+    """Have the kept template answer what the rest refers to."""
     asked = {}
-    for number, (id, attribute) in enumerate(wanted):
+    for number, (id, attribute) in enumerate(sorted(wanted)):
         name = asked[id, attribute] = f"{_ASKED}{number}"
         value = {"Ref": id} if attribute == "Ref" else {"Fn::GetAtt": [id, attribute]}
         kept["Outputs"][name] = {"Value": value}
