@@ -128,7 +128,8 @@ class Auth(Section):
     def _oidc_given(self) -> Auth:
         if self.kind == "oidc" and self.oidc is None:
             raise ValueError(
-                "kind 'oidc' needs a section 'oidc' with issuer, client_id, client_secret_file"
+                "oidc: kind 'oidc' needs this section; write issuer, client_id and "
+                "client_secret_file in it"
             )
         return self
 

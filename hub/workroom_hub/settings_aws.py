@@ -60,6 +60,7 @@ class DataAccess(Section):
         min_length=1,
         max_length=40,
         pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$",
+        examples=["letters, digits, '-' and '_', such as finance"],
         description="Name of the group: letters, digits, '-' and '_'.",
     )
     read: Databases = Field(
@@ -73,7 +74,11 @@ class DataAccess(Section):
 class Aws(Section):
     """What `workroom deploy` makes in an AWS account."""
 
-    account: str = Field(pattern=r"^[0-9]{12}$", description="AWS account, twelve digits.")
+    account: str = Field(
+        pattern=r"^[0-9]{12}$",
+        examples=['twelve digits in quotes, such as "123456789012"'],
+        description="AWS account, twelve digits.",
+    )
     region: str = Field(description="AWS region, such as eu-central-1.")
     domain: str = Field(
         description="Host name of the web page; every user gets a sub-domain of it, and so do `ssh` and `registry`.",
@@ -84,6 +89,7 @@ class Aws(Section):
     zone_id: str = Field(
         "",
         pattern=r"^(Z[A-Z0-9]{1,31})?$",
+        examples=["the id of a hosted zone, such as Z0123456789ABCDEFGHIJ; its name is zone_name"],
         description="Route 53 hosted zone that the domain belongs to; empty: its records are made by hand.",
     )
     zone_name: str = Field(
@@ -93,6 +99,7 @@ class Aws(Section):
     availability_zones: list[Annotated[str, Field(pattern=r"^[a-z0-9-]+[a-z]$")]] = Field(
         default_factory=list,
         max_length=3,
+        examples=["zones of the region, such as [eu-central-1a, eu-central-1b]"],
         description="Two or three availability zones; default: `a` and `b` of the region.",
     )
     nat_gateways: int = Field(
@@ -115,16 +122,19 @@ class Aws(Section):
     )
     machine_image: str = Field(
         pattern=r"^ami-([0-9a-f]{8}|[0-9a-f]{17})$",
+        examples=["the id of an AMI, such as ami-0123456789abcdef0"],
         description="AMI of the machines: ECS-optimised first, then what the image pipeline made.",
     )
     base_image: str = Field(
         "",
         pattern=r"^(ami-([0-9a-f]{8}|[0-9a-f]{17}))?$",
+        examples=["the id of an AMI, such as ami-0123456789abcdef0"],
         description="ECS-optimised AMI that the image pipeline starts from; default: `machine_image`.",
     )
     gpu_machine_image: str = Field(
         "",
         pattern=r"^(ami-([0-9a-f]{8}|[0-9a-f]{17}))?$",
+        examples=["the id of an AMI, such as ami-0123456789abcdef0"],
         description="AMI of the machines with GPUs; needed if a profile has one.",
     )
     instance_type: str = Field(
@@ -168,11 +178,13 @@ class Aws(Section):
     database_class: str = Field(
         "t4g.medium",
         pattern=r"^[a-z][a-z0-9]*\.[a-z0-9]+$",
+        examples=["family and size, such as t4g.medium, without `db.`"],
         description="Size of the hub's database; 10,000 people want m7g.large.",
     )
     metastore_database_class: str = Field(
         "t4g.small",
         pattern=r"^[a-z][a-z0-9]*\.[a-z0-9]+$",
+        examples=["family and size, such as t4g.small, without `db.`"],
         description="Size of the Hive Metastore's database.",
     )
     database_disk: Size = Field(

@@ -90,13 +90,16 @@ class Registry(Section):
     def _complete(self) -> Registry:
         elsewhere = self.kind in ("distribution", "artifactory")
         if elsewhere and not self.address:
-            raise ValueError(f"kind '{self.kind}' needs address, such as acme.jfrog.io")
+            raise ValueError(
+                f"address: it is missing, and kind '{self.kind}' needs it; write a host such as "
+                "acme.jfrog.io"
+            )
         if not elsewhere:
             names = ("address", "push_credentials_file", "pull_credentials_file")
             given = next((name for name in names if getattr(self, name)), "")
             if given:
                 raise ValueError(
-                    f"{given} is for kind 'distribution' or 'artifactory', and kind is "
+                    f"{given}: it is for kind 'distribution' or 'artifactory', and kind is "
                     f"'{self.kind}': set kind, or leave {given} out"
                 )
         return self
