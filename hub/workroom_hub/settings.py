@@ -384,7 +384,8 @@ class Settings(Section):
         problem = problem or data_problem(self.data, self.spawner)
         problem = problem or registry_problem(self.registry, self.spawner, data=self.data.enabled)
         if self.aws and not problem:
-            problem = aws_problem(self.aws, self.profiles, oidc=self.auth.kind == "oidc")
+            oidc = self.auth.kind == "oidc"
+            problem = aws_problem(self.aws, self.profiles, instance=self.instance, oidc=oidc)
         if problem:
             raise ValueError(problem)
         return self

@@ -9,19 +9,19 @@ from typing import Annotated, Protocol
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
-from workroom_hub import checks_aws
+from workroom_hub import checks_aws, checks_deployed
 from workroom_hub.fields import Section, Size
 from workroom_hub.instance_types import KNOWN, InstanceType, smallest
 
 _ECR = re.compile(
-    r"[0-9]{12}\.dkr\.ecr\.[a-z0-9-]+\.amazonaws\.com(\.cn)?/[^@\s]+@sha256:[0-9a-f]{64}"
+    r"[0-9]{12}\.dkr\.ecr\.[a-z0-9-]+\.amazonaws\.com/[a-z0-9][a-z0-9._/-]*@sha256:[0-9a-f]{64}"
 )
 
 
 def _pinned(value: str) -> str:
     if not _ECR.fullmatch(value):
         raise ValueError(
-            "write an image of Amazon ECR by its digest, such as "
+            "write an image of Amazon ECR by its digest, without a tag, such as "
             "123456789012.dkr.ecr.eu-central-1.amazonaws.com/workroom/hub@sha256:…"
         )
     return value
@@ -143,12 +143,12 @@ class Aws(Section):
     gpu_instance_type: str = Field(
         "", description="EC2 type of the machines with GPUs; default: the smallest that fits."
     )
-    min_machines: int = Field(1, ge=0, le=1000, description="Machines that always run.")
-    max_machines: int = Field(20, ge=1, le=1000, description="Machines at most, of each group.")
+    min_machines: int = Field(1, ge=0, le=5000, description="Machines that always run.")
+    max_machines: int = Field(20, ge=1, le=5000, description="Machines at most, of each group.")
     warm_machines: int = Field(
         0,
         ge=0,
-        le=1000,
+        le=5000,
         description="Machines prepared in all: those that do not run wait stopped, in a warm pool. `workroom plan` tells how many.",
     )
     headroom: int = Field(
@@ -209,7 +209,8 @@ class Aws(Section):
         description="Name of a policy that bounds every role made, where the account asks for it.",
     )
 
-    _check_region = field_validator("region")(checks_aws.region)
+    _check_region = field_validator("region")(checks_deployed.region)
+    _check_network = field_validator("vpc_cidr")(checks_deployed.private)
 
     @field_validator("domain", "zone_name")
     @classmethod
@@ -349,8 +350,10 @@ def machine_type(aws: Aws, profiles: Sequence[Size_], *, gpu: bool = False) -> I
     return KNOWN[given]
 
 
-def problem(aws: Aws, profiles: Sequence[Size_], *, oidc: bool) -> str:
+def problem(aws: Aws, profiles: Sequence[Size_], *, instance: str, oidc: bool) -> str:
     """Return what does not go with the rest of the file, beginning with the section, or ""."""
+    if wrong := checks_deployed.problem(aws, instance):
+        return wrong if wrong.startswith("instance: ") else f"aws: {wrong}"
     try:
         for gpu in (False, True):
             machine_type(aws, profiles, gpu=gpu)
