@@ -60,6 +60,11 @@ class Registry(Section):
                 "write a host and, if need be, a port, without https:// and path, such as "
                 "acme.jfrog.io"
             )
+        _, colon, port = value.partition(":")
+        if colon and not 1 <= int(port) <= 65535:
+            raise ValueError(
+                "a port is a number from 1 to 65535; write such as registry.acme.internal:5000"
+            )
         return value
 
     @field_validator("repository")
