@@ -16,7 +16,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from workroom_hub import checks, config_ssh
+from workroom_hub import checks, config_plan, config_ssh
 from workroom_hub.config_problems import Problem, dotted, problems_of, size
 from workroom_hub.config_source import OVERRIDES, Path_, Source, override, read
 from workroom_hub.errors import ConfigError
@@ -80,6 +80,7 @@ def load(path: Path | None = None, environment: Mapping[str, str] | None = None)
         problems += [p for p in problems_of(source, error) if p.field not in known]
         _fail(problems, error)
     problems += _booleans(source, settings) + _addresses(source, settings)
+    problems += config_plan.problems(source, settings)
     if problems:
         _fail(problems, None)
     return settings
@@ -294,6 +295,8 @@ def _addresses(source: Source, settings: Settings) -> list[Problem]:
     if settings.data.enabled:
         wanted.append((("data", "s3_port"), settings.data.s3_port))
         wanted.append((("data", "metastore_port"), settings.data.metastore_port))
+    if settings.registry.kind == "machine":
+        wanted.append((("registry", "port"), settings.registry.port))
     for at, port in wanted:
         if port in ports:
             other = dotted(ports[port])

@@ -9,10 +9,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
 
 from workroom_hub.config_source import Path_, Source, kind_of
 from workroom_hub.fields import SIZES, SPANS
 from workroom_hub.settings import Settings
+
+_BEGINS = re.compile(r"([a-z][a-z_0-9]*(?:\[\d+\]|\.[a-z][a-z_0-9]*)*): ")
 
 
 @dataclass(frozen=True)
@@ -70,13 +73,22 @@ def _problem(source: Source, path: Path_, item: dict[str, Any]) -> Problem:
     if kind == "missing":
         return Problem(where, name, "this field is missing.", f"Add '{path[-1]}: …'.")
     if kind == "value_error":
-        message = str(context["error"])
-        prefix = re.match(r"([a-z_]+): ", message)
-        if prefix:
-            inner = (*path, prefix[1])
-            return Problem(source.where(inner), dotted(inner), message[prefix.end() :] + ".", "")
+        inner, message = _inside(path, str(context["error"]))
+        if inner != path or isinstance(value, dict | list):
+            return Problem(source.where(inner), dotted(inner), f"{message}.", "")
         return Problem(where, name, f"{_shown(value)} is not valid:", f"{message}.")
     return Problem(where, name, *_sentence(kind, value, context, path))
+
+
+def _inside(path: Path_, message: str) -> tuple[Path_, str]:
+    """Return the field that a section's sentence begins with (`images.hub: …`), and the rest."""
+    while found := _BEGINS.match(message):
+        parts = [int(p) if p.isdigit() else p for p in re.findall(r"[a-z_0-9]+", found[1])]
+        # A sentence may begin with a word and a colon that are no field.
+        if _field_at((*path, *parts)) is None:
+            break
+        path, message = (*path, *parts), message[found.end() :]
+    return path, message
 
 
 def _sentence(kind: str, value: Any, context: dict[str, Any], path: Path_) -> tuple[str, str]:
@@ -92,10 +104,13 @@ def _sentence(kind: str, value: Any, context: dict[str, Any], path: Path_) -> tu
         return f"{shown} is {bound[0]}.", f"Write {bound[1]} {_written(limit, path)}."
     if kind == "literal_error":
         return f"{shown} is not one of the choices.", f"Write {context['expected']}."
+    if kind == "string_pattern_mismatch":
+        return f"{shown} is not of the right form.", f"Write {_belongs(path)}."
     if kind in ("string_too_short", "too_short"):
-        return "it is empty.", f"Write at least {context['min_length']}."
+        least = _counted(context["min_length"], kind)
+        return f"{shown} is too short." if value else "it is empty.", f"Write at least {least}."
     if kind in ("string_too_long", "too_long"):
-        most = f"{context['max_length']}{' characters' if kind == 'string_too_long' else ''}"
+        most = _counted(context["max_length"], kind)
         return f"{shown} is too long.", f"Write at most {most}."
     expected = {
         "int": "a whole number",
@@ -107,6 +122,18 @@ def _sentence(kind: str, value: Any, context: dict[str, Any], path: Path_) -> tu
         "path": "a path",
     }.get(kind.split("_")[0], "something else")
     return f"{shown} is not {expected.split(' (')[0].split(',')[0]}.", f"Write {expected}."
+
+
+def _counted(number: int, kind: str) -> str:
+    noun = "character" if kind.startswith("string") else "item"
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def _belongs(path: Path_) -> str:
+    """Return what is written in a field that has a pattern."""
+    field = _field_at(path)
+    examples = (field.examples or [field.description]) if field else []
+    return str(next(iter(examples), "") or "what docs/settings.md says of this field")
 
 
 def _written(limit: float, path: Path_) -> str:
@@ -130,6 +157,19 @@ def _fields_at(path: Path_) -> dict[str, Any]:
             continue
         model = _model_in(model.model_fields[part].annotation)
     return dict(model.model_fields)
+
+
+def _field_at(path: Path_) -> FieldInfo | None:
+    """Return the field that a path leads to; for an item of a list that of the list."""
+    names = [part for part in path if isinstance(part, str)]
+    model: Any = Settings
+    for name in names[:-1]:
+        field = model.model_fields.get(name)
+        model = _model_in(field.annotation) if field else None
+        if model is None:
+            return None
+    found: FieldInfo | None = model.model_fields.get(names[-1]) if names else None
+    return found
 
 
 def _model_in(annotation: Any) -> Any:

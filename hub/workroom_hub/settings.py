@@ -128,7 +128,8 @@ class Auth(Section):
     def _oidc_given(self) -> Auth:
         if self.kind == "oidc" and self.oidc is None:
             raise ValueError(
-                "kind 'oidc' needs a section 'oidc' with issuer, client_id, client_secret_file"
+                "oidc: kind 'oidc' needs this section; write issuer, client_id and "
+                "client_secret_file in it"
             )
         return self
 
@@ -383,7 +384,8 @@ class Settings(Section):
         problem = problem or data_problem(self.data, self.spawner)
         problem = problem or registry_problem(self.registry, self.spawner, data=self.data.enabled)
         if self.aws and not problem:
-            problem = aws_problem(self.aws, self.profiles, oidc=self.auth.kind == "oidc")
+            oidc = self.auth.kind == "oidc"
+            problem = aws_problem(self.aws, self.profiles, instance=self.instance, oidc=oidc)
         if problem:
             raise ValueError(problem)
         return self

@@ -9,19 +9,19 @@ from typing import Annotated, Protocol
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
-from workroom_hub import checks_aws
+from workroom_hub import checks_aws, checks_deployed
 from workroom_hub.fields import Section, Size
 from workroom_hub.instance_types import KNOWN, InstanceType, smallest
 
 _ECR = re.compile(
-    r"[0-9]{12}\.dkr\.ecr\.[a-z0-9-]+\.amazonaws\.com(\.cn)?/[^@\s]+@sha256:[0-9a-f]{64}"
+    r"[0-9]{12}\.dkr\.ecr\.[a-z0-9-]+\.amazonaws\.com/[a-z0-9][a-z0-9._/-]*@sha256:[0-9a-f]{64}"
 )
 
 
 def _pinned(value: str) -> str:
     if not _ECR.fullmatch(value):
         raise ValueError(
-            "write an image of Amazon ECR by its digest, such as "
+            "write an image of Amazon ECR by its digest, without a tag, such as "
             "123456789012.dkr.ecr.eu-central-1.amazonaws.com/workroom/hub@sha256:…"
         )
     return value
@@ -60,6 +60,7 @@ class DataAccess(Section):
         min_length=1,
         max_length=40,
         pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$",
+        examples=["letters, digits, '-' and '_', such as finance"],
         description="Name of the group: letters, digits, '-' and '_'.",
     )
     read: Databases = Field(
@@ -73,7 +74,11 @@ class DataAccess(Section):
 class Aws(Section):
     """What `workroom deploy` makes in an AWS account."""
 
-    account: str = Field(pattern=r"^[0-9]{12}$", description="AWS account, twelve digits.")
+    account: str = Field(
+        pattern=r"^[0-9]{12}$",
+        examples=['twelve digits in quotes, such as "123456789012"'],
+        description="AWS account, twelve digits.",
+    )
     region: str = Field(description="AWS region, such as eu-central-1.")
     domain: str = Field(
         description="Host name of the web page; every user gets a sub-domain of it, and so do `ssh` and `registry`.",
@@ -84,6 +89,7 @@ class Aws(Section):
     zone_id: str = Field(
         "",
         pattern=r"^(Z[A-Z0-9]{1,31})?$",
+        examples=["the id of a hosted zone, such as Z0123456789ABCDEFGHIJ; its name is zone_name"],
         description="Route 53 hosted zone that the domain belongs to; empty: its records are made by hand.",
     )
     zone_name: str = Field(
@@ -93,6 +99,7 @@ class Aws(Section):
     availability_zones: list[Annotated[str, Field(pattern=r"^[a-z0-9-]+[a-z]$")]] = Field(
         default_factory=list,
         max_length=3,
+        examples=["zones of the region, such as [eu-central-1a, eu-central-1b]"],
         description="Two or three availability zones; default: `a` and `b` of the region.",
     )
     nat_gateways: int = Field(
@@ -115,16 +122,19 @@ class Aws(Section):
     )
     machine_image: str = Field(
         pattern=r"^ami-([0-9a-f]{8}|[0-9a-f]{17})$",
+        examples=["the id of an AMI, such as ami-0123456789abcdef0"],
         description="AMI of the machines: ECS-optimised first, then what the image pipeline made.",
     )
     base_image: str = Field(
         "",
         pattern=r"^(ami-([0-9a-f]{8}|[0-9a-f]{17}))?$",
+        examples=["the id of an AMI, such as ami-0123456789abcdef0"],
         description="ECS-optimised AMI that the image pipeline starts from; default: `machine_image`.",
     )
     gpu_machine_image: str = Field(
         "",
         pattern=r"^(ami-([0-9a-f]{8}|[0-9a-f]{17}))?$",
+        examples=["the id of an AMI, such as ami-0123456789abcdef0"],
         description="AMI of the machines with GPUs; needed if a profile has one.",
     )
     instance_type: str = Field(
@@ -133,12 +143,12 @@ class Aws(Section):
     gpu_instance_type: str = Field(
         "", description="EC2 type of the machines with GPUs; default: the smallest that fits."
     )
-    min_machines: int = Field(1, ge=0, le=1000, description="Machines that always run.")
-    max_machines: int = Field(20, ge=1, le=1000, description="Machines at most, of each group.")
+    min_machines: int = Field(1, ge=0, le=5000, description="Machines that always run.")
+    max_machines: int = Field(20, ge=1, le=5000, description="Machines at most, of each group.")
     warm_machines: int = Field(
         0,
         ge=0,
-        le=1000,
+        le=5000,
         description="Machines prepared in all: those that do not run wait stopped, in a warm pool. `workroom plan` tells how many.",
     )
     headroom: int = Field(
@@ -168,11 +178,13 @@ class Aws(Section):
     database_class: str = Field(
         "t4g.medium",
         pattern=r"^[a-z][a-z0-9]*\.[a-z0-9]+$",
+        examples=["family and size, such as t4g.medium, without `db.`"],
         description="Size of the hub's database; 10,000 people want m7g.large.",
     )
     metastore_database_class: str = Field(
         "t4g.small",
         pattern=r"^[a-z][a-z0-9]*\.[a-z0-9]+$",
+        examples=["family and size, such as t4g.small, without `db.`"],
         description="Size of the Hive Metastore's database.",
     )
     database_disk: Size = Field(
@@ -197,7 +209,8 @@ class Aws(Section):
         description="Name of a policy that bounds every role made, where the account asks for it.",
     )
 
-    _check_region = field_validator("region")(checks_aws.region)
+    _check_region = field_validator("region")(checks_deployed.region)
+    _check_network = field_validator("vpc_cidr")(checks_deployed.private)
 
     @field_validator("domain", "zone_name")
     @classmethod
@@ -337,8 +350,10 @@ def machine_type(aws: Aws, profiles: Sequence[Size_], *, gpu: bool = False) -> I
     return KNOWN[given]
 
 
-def problem(aws: Aws, profiles: Sequence[Size_], *, oidc: bool) -> str:
+def problem(aws: Aws, profiles: Sequence[Size_], *, instance: str, oidc: bool) -> str:
     """Return what does not go with the rest of the file, beginning with the section, or ""."""
+    if wrong := checks_deployed.problem(aws, instance):
+        return wrong if wrong.startswith("instance: ") else f"aws: {wrong}"
     try:
         for gpu in (False, True):
             machine_type(aws, profiles, gpu=gpu)

@@ -60,6 +60,11 @@ class Registry(Section):
                 "write a host and, if need be, a port, without https:// and path, such as "
                 "acme.jfrog.io"
             )
+        _, colon, port = value.partition(":")
+        if colon and not 1 <= int(port) <= 65535:
+            raise ValueError(
+                "a port is a number from 1 to 65535; write such as registry.acme.internal:5000"
+            )
         return value
 
     @field_validator("repository")
@@ -90,13 +95,16 @@ class Registry(Section):
     def _complete(self) -> Registry:
         elsewhere = self.kind in ("distribution", "artifactory")
         if elsewhere and not self.address:
-            raise ValueError(f"kind '{self.kind}' needs address, such as acme.jfrog.io")
+            raise ValueError(
+                f"address: it is missing, and kind '{self.kind}' needs it; write a host such as "
+                "acme.jfrog.io"
+            )
         if not elsewhere:
             names = ("address", "push_credentials_file", "pull_credentials_file")
             given = next((name for name in names if getattr(self, name)), "")
             if given:
                 raise ValueError(
-                    f"{given} is for kind 'distribution' or 'artifactory', and kind is "
+                    f"{given}: it is for kind 'distribution' or 'artifactory', and kind is "
                     f"'{self.kind}': set kind, or leave {given} out"
                 )
         return self

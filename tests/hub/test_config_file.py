@@ -88,7 +88,7 @@ def test_a_wrong_override_names_the_variable(write) -> None:
         ("web:\n  port: 70000\n", "web.port: '70000' is too large. Write at most 65535."),
         ("web: 3\n", "workroom.yaml:1: web: '3' is not a section."),
         ("auth: {kind: ldap}\n", "auth.kind: 'ldap' is not one of the choices. Write 'password'"),
-        ("auth: {kind: oidc}\n", "workroom.yaml:1: auth: "),
+        ("auth: {kind: oidc}\n", "workroom.yaml:1: auth.oidc: "),
         ("instance: 123\n", "instance: '123' is not text."),
         ("instance: Bad_Name\n", "instance: 'Bad_Name' is not valid: use 1 to 32 lower-case"),
         ("profiles: []\n", "workroom.yaml:1: profiles: it is empty."),

@@ -146,7 +146,7 @@ def test_homes_of_a_cluster_are_not_for_this_machine(tmp_path: Path) -> None:
         ("cluster", "my cluster", "a cluster is a name of letters"),
         ("subnets", ["10.0.0.0/24"], "write it like subnet-0123456789abcdef0"),
         ("security_groups", ["sg-xyz"], "write it like sg-0123456789abcdef0"),
-        ("security_groups", ["sg-01234567"] * 6, "Write at most 5."),
+        ("security_groups", ["sg-01234567"] * 6, "Write at most 5 items."),
         ("hub_url", "10.0.1.5:8081", "write an address without a path"),
         ("hub_url", "http://10.0.1.5:8081/hub", "write an address without a path"),
         ("task_role", "workroom-task", "a role is given by its ARN"),

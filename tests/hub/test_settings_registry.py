@@ -26,11 +26,11 @@ def checked(tmp_path: Path, text: str) -> Settings:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("registry: {kind: distribution}", "needs address"),
+        ("registry: {kind: distribution}", "registry.address: it is missing"),
         ("registry: {kind: artifactory, address: 'https://acme.jfrog.io'}", "without https://"),
         ("registry: {kind: artifactory, address: acme.jfrog.io, repository: Docker}", "lower-case"),
-        ("registry: {kind: machine, address: acme.jfrog.io}", "address is for kind"),
-        ("registry: {push_credentials_file: a.json}", "push_credentials_file is for kind"),
+        ("registry: {kind: machine, address: acme.jfrog.io}", "address: it is for kind"),
+        ("registry: {push_credentials_file: a.json}", "push_credentials_file: it is for kind"),
         ("registry: {kind: machine}\ndata: {enabled: false}", "this machine's S3 server"),
         ("registry: {kind: machine, upstream: 'http://example.com'}", "https://"),
         ("registry: {kind: machine, upstream: 'https://a@example.com'}", "only scheme and host"),

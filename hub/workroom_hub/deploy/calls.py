@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from workroom_hub.errors import DeployError
+
+if TYPE_CHECKING:
+    from botocore.exceptions import BotoCoreError
 
 
 class Clients:
@@ -39,27 +42,71 @@ def asked(call: Callable[[], Any], *, absent: str = "", lenient: bool = False) -
     Raises:
         DeployError: AWS refuses, is not reached, or there are no credentials.
     """
-    from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
+    from botocore.exceptions import BotoCoreError, ClientError
 
     try:
         return call()
-    except NoCredentialsError as error:
-        raise DeployError(
-            "There are no AWS credentials here.",
-            "Log in (aws sso login), and set AWS_PROFILE; or set AWS_ACCESS_KEY_ID and "
-            "AWS_SECRET_ACCESS_KEY.",
-        ) from error
     except ClientError as error:
         told = error.response.get("Error", {})
-        message = str(told.get("Message", ""))
+        code, message = str(told.get("Code", "unknown")), str(told.get("Message", ""))
         if lenient or (absent and absent in message):
             return None
+        if code in _EXPIRED:
+            raise DeployError(
+                f"The AWS credentials have expired ({code}).", _LOG_IN, details=message
+            ) from error
+        if code in _UNKNOWN:
+            raise DeployError(
+                f"AWS does not know these credentials ({code}).",
+                f"{_LOG_IN} If they are right, aws.region is not enabled in their account.",
+                details=message,
+            ) from error
         raise DeployError(
-            f"AWS refuses {error.operation_name} ({told.get('Code', 'unknown')}).",
+            f"AWS refuses {error.operation_name} ({code}).",
             "The account's administrator can give the right: docs/deploy-aws.md, Rights.",
             details=message,
         ) from error
     except BotoCoreError as error:
-        raise DeployError(
-            f"AWS is not reached ({type(error).__name__}).", "Check the network and aws.region."
-        ) from error
+        raise DeployError(*_before_aws(error)) from error
+
+
+_LOG_IN = (
+    "Log in again (aws sso login), with AWS_PROFILE set; or set AWS_ACCESS_KEY_ID, "
+    "AWS_SECRET_ACCESS_KEY and, if they are temporary, AWS_SESSION_TOKEN."
+)
+_EXPIRED = ("ExpiredToken", "ExpiredTokenException", "RequestExpired")
+_UNKNOWN = ("InvalidClientTokenId", "UnrecognizedClientException", "SignatureDoesNotMatch")
+
+
+def _before_aws(error: BotoCoreError) -> tuple[str, str]:
+    """Return what keeps a call from reaching AWS, and what to do."""
+    from botocore import exceptions
+
+    if isinstance(error, exceptions.NoCredentialsError):
+        return "There are no AWS credentials here.", _LOG_IN
+    if isinstance(error, exceptions.ProfileNotFound):
+        return (
+            f"There is no profile '{error.kwargs['profile']}' in the files of the AWS CLI.",
+            "Correct AWS_PROFILE (aws configure list-profiles tells them), or unset it.",
+        )
+    if isinstance(error, exceptions.PartialCredentialsError):
+        lacks, provider = error.kwargs["cred_var"], error.kwargs["provider"]
+        return (
+            f"The AWS credentials of '{provider}' are not whole: '{lacks}' is missing.",
+            f"Set {lacks} too, or log in with AWS_PROFILE set.",
+        )
+    if isinstance(error, exceptions.SSOError | exceptions.TokenRetrievalError):
+        return f"The log-in to AWS is over or was never made ({type(error).__name__}).", _LOG_IN
+    if isinstance(
+        error,
+        exceptions.CredentialRetrievalError
+        | exceptions.ConfigParseError
+        | exceptions.ConfigNotFound
+        | exceptions.InvalidConfigError,
+    ):
+        return (
+            f"The AWS credentials cannot be read ({type(error).__name__}).",
+            "Correct the profile in ~/.aws/config and ~/.aws/credentials (aws sts "
+            "get-caller-identity tries it), or set AWS_PROFILE to another.",
+        )
+    return f"AWS is not reached ({type(error).__name__}).", "Check the network and aws.region."
