@@ -283,10 +283,13 @@ def config_check(
     from workroom_hub.runtime import state_folder, uses_emulator
 
     settings = config_file.load(file)
+    found = config_file.config_path(file)
+    if settings.aws:
+        print(f"{found}: ok for a deployment to AWS; it was not compared with this machine")
+        return
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     cpus, emulated = os.cpu_count() or 1, uses_emulator(state_folder())
     config_file.check_against_machine(settings, cpus, memory, path=file, emulated=emulated)
-    found = config_file.config_path(file)
     print(f"{found}: ok" if found else "There is no workroom.yaml here: the defaults apply.")
 
 

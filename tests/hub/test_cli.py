@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.aws_settings import everything
+
 ROOT = Path(__file__).resolve().parents[2]
 NO_ENGINE = {"DOCKER_HOST": "unix:///nonexistent/docker.sock"}
 
@@ -67,6 +69,13 @@ def test_a_mistake_in_the_settings_stops_every_command(workroom, tmp_path, words
     assert done.returncode == 1
     assert "Error: workroom.yaml:2: web.prot: there is no such field." in done.stderr
     assert "Traceback" not in done.stderr + done.stdout
+
+
+def test_config_check_does_not_measure_a_deployment_by_this_machine(workroom, tmp_path) -> None:
+    given = everything()
+    given["profiles"][1] |= {"cpu": 90, "memory": "300G"}
+    (tmp_path / "workroom.yaml").write_text(json.dumps(given))
+    assert "ok for a deployment to AWS" in workroom("config", "check").stdout
 
 
 def test_config_check_says_ok(workroom, tmp_path) -> None:
