@@ -76,14 +76,14 @@ def plan(
     into = None if no_picture else picture or (None if json else _PICTURE)
     if into:
         pictures.check(into)
-    visits = _visits(settings, trace)
+    visits, daily = _visits(settings, trace), trace is None
     if json:
-        found = study.study(settings, visits)
+        found = study.study(settings, visits, daily=daily)
     else:
         from workroom_hub.machine.console import Reporter
 
         with Reporter().step("Simulating the day") as step:
-            found = study.study(settings, visits, step.update)
+            found = study.study(settings, visits, step.update, daily=daily)
             step.result = f"{len(found.results)} policies"
     if into:
         pictures.write(found, into)

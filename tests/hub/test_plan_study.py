@@ -24,8 +24,11 @@ def with_plan(**plan: Any) -> Settings:
 
 
 def a_day(users: int, **plan: Any) -> study.Study:
-    settings = with_plan(**{"day": {"users": users}, **plan})
-    return study.study(settings, visits.describe(settings))
+    return a_day_of(with_plan(**{"day": {"users": users}, **plan}))
+
+
+def a_day_of(settings: Settings) -> study.Study:
+    return study.study(settings, visits.describe(settings), daily=True)
 
 
 # -- the described day --------------------------------------------------------
@@ -258,6 +261,18 @@ def test_a_trace_of_two_days_costs_half_a_day() -> None:
     assert found.results[0].machine_hours == pytest.approx(48)  # two machines, a day
 
 
+def test_a_described_day_costs_what_one_more_day_of_a_trace_adds() -> None:
+    settings = with_plan(day={"users": 80}, assumptions={"new_definitions": 0})
+    day = visits.describe(settings)
+    trace = [*day, *visits.a_day_later(day)]
+    two = study.study(settings, trace).results
+    three = study.study(settings, [*trace, *visits.a_day_later(visits.a_day_later(day))]).results
+    found = a_day_of(settings).results
+    for place in range(len(settings.plan.policies)):
+        one, less, more = found[place], two[place], three[place]
+        assert one.cost == pytest.approx(3 * more.cost - 2 * less.cost)
+
+
 # -- quotas -------------------------------------------------------------------
 
 
@@ -349,7 +364,7 @@ def test_the_data_for_programs_says_the_same() -> None:
     found = a_day(80)
     data = json.loads(json.dumps(report.as_dict(found)))
     assert data["people"] == 80
-    assert data["starts"] == len(found.world.servers)
+    assert data["starts"] == len(found.world.starts) == len(found.world.servers) / 2
     assert [policy["name"] for policy in data["policies"] if policy["recommended"]] == [
         data["recommended"]["policy"]
     ]

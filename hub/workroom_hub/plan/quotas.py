@@ -56,7 +56,7 @@ def of(
     assumed, allowed = settings.plan.assumptions, settings.ecs.quotas
     servers, machines = max((s.running for s in outcome.samples), default=0), outcome.largest
     interfaces = servers + machines * (2 if assumed.trunking else 1)
-    starts = world.servers
+    starts = world.starts
     looks = _looks(settings, servers)
     rows: list[tuple[str, float, float, str, str, str, str]] = [
         (
