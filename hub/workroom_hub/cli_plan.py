@@ -209,7 +209,7 @@ def _show_quotas(console: Any, found: Study) -> None:
             quota.name,
             f"{report.number(quota.limit)} {quota.unit}",
             report.number(quota.needed),
-            f"{quota.users:,} people",
+            quota.full_at,
             quota.source,
             style="red" if quota.breaks else "",
         )

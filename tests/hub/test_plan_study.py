@@ -12,6 +12,7 @@ from workroom_hub.errors import PlanError
 from workroom_hub.instance_types import KNOWN
 from workroom_hub.plan import assumptions, machines, packing, report, servers, study, visits
 from workroom_hub.plan.machines import Need
+from workroom_hub.plan.quotas import Quota
 from workroom_hub.plan.servers import Server
 from workroom_hub.plan.visits import Visit
 from workroom_hub.settings import Settings
@@ -300,6 +301,29 @@ def test_quotas_the_first_to_break_first() -> None:
     assert all(quota.source and quota.setting and quota.effect for quota in found.values())
     shares = [quota.share for quota in found.values()]
     assert shares == sorted(shares, reverse=True)
+
+
+def test_machines_come_whole() -> None:
+    """An m6i.4xlarge has 16 vCPUs; without headroom ECS takes two from none."""
+
+    def vcpus(users: int, allowed: int) -> Quota:
+        plan = {"machine": {"type": "m6i.4xlarge"}, "target_wait": "1d"}
+        found = a_day(users, **plan, assumptions={"quota_vcpus": allowed})
+        return next(quota for quota in found.quotas if quota.name == "On-demand vCPUs")
+
+    for users in (1, 80):
+        assert vcpus(users, 15).breaks
+        assert vcpus(users, 15).full_at == "the first machine"
+        assert vcpus(users, 15).users == 1
+    # One machine is allowed, and one person takes two: it is never full at nobody.
+    assert (vcpus(1, 16).needed, vcpus(1, 16).full_at) == (32, "one person")
+    assert vcpus(80, 16).full_at == f"{80 * 16 // vcpus(80, 16).needed} people"
+
+
+def test_a_quota_that_the_day_does_not_touch_has_no_size() -> None:
+    found = {quota.name: quota for quota in a_day(1, assumptions={"new_definitions": 0}).quotas}
+    assert found["RegisterTaskDefinition"].users is None
+    assert found["RegisterTaskDefinition"].full_at == "no size"
 
 
 def test_a_raised_quota_no_longer_breaks_first() -> None:

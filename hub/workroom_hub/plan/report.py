@@ -124,11 +124,11 @@ def first_quota(study: Study) -> str:
     first = study.quotas[0]
     if not first.breaks:
         return (
-            f"No quota breaks. The nearest is {first.name}: {amount(first)}, at "
-            f"{first.users:,} people."
+            f"No quota breaks. The nearest is {first.name}: {amount(first)}. It is "
+            f"full at {first.full_at}."
         )
     return (
-        f"The first quota to break is {first.name}, at {first.users:,} people: {amount(first)}. "
+        f"The first quota to break is {first.name}, at {first.full_at}: {amount(first)}. "
         f"Then {first.effect}. Have it raised, and say so in {first.setting}."
     )
 
