@@ -116,8 +116,10 @@ def _settings(
             raise PlanError(
                 f"--target-wait: '{target_wait}' is not a time.", f"{error}."
             ) from error
-        if replaced["target_wait"] < 1:
-            raise PlanError(f"--target-wait: '{target_wait}' is no time.", "Write 1s or more.")
+        if not 1 <= replaced["target_wait"] <= 31 * 86_400:
+            raise PlanError(
+                f"--target-wait: '{target_wait}' is not a wait.", "Write 1s to 31d, such as 30s."
+            )
     return settings.model_copy(update={"plan": planned.model_copy(update=replaced)})
 
 
@@ -242,4 +244,4 @@ def _list_assumptions(settings: Settings, *, json: bool) -> None:
 def _print_json(value: Any) -> None:
     import json
 
-    print(json.dumps(value, indent=2, ensure_ascii=False))
+    print(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False))

@@ -119,6 +119,9 @@ def test_a_trace_and_a_target(plan: Plan, tmp_path: Path) -> None:
     assert data["recommended"]["policy"] == "no-headroom"
     with pytest.raises(PlanError, match="--target-wait: 'soon' is not a time"):
         plan("--target-wait", "soon")
+    for wrong in ("0s", "32d", "9999999999d"):
+        with pytest.raises(PlanError, match=f"--target-wait: '{wrong}' is not a wait"):
+            plan("--target-wait", wrong)
 
 
 def test_assumptions_are_listed_and_changed(plan: Plan) -> None:

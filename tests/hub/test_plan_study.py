@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, get_args
 
 import pytest
+from pydantic import ValidationError
 
 from tests.support.aws_settings import aws_section
 from workroom_hub.errors import PlanError
+from workroom_hub.fields import Section
 from workroom_hub.instance_types import KNOWN
 from workroom_hub.plan import assumptions, machines, packing, report, servers, study, visits
 from workroom_hub.plan.machines import Need
@@ -17,7 +20,7 @@ from workroom_hub.plan.servers import Server
 from workroom_hub.plan.visits import Visit
 from workroom_hub.settings import Settings
 from workroom_hub.settings_ecs import Bucket
-from workroom_hub.settings_plan import Assumptions
+from workroom_hub.settings_plan import Assumptions, Plan, Policy
 
 
 def with_plan(**plan: Any) -> Settings:
@@ -375,6 +378,12 @@ def test_assumptions_by_name() -> None:
         ("instance_launch=soon", "instance_launch: 'soon' is not allowed", "The default is 90s"),
         ("memory_kept=70", "memory_kept: '70' is not allowed", "The default is 5"),
         ("trunking=perhaps", "trunking: 'perhaps' is not allowed", "The default is true"),
+        ("scale_in_after=99999999999999999999d", "less than or equal to 86400", "default is 15m"),
+        (f"instance_launch={'9' * 400}d", "write a time such as 30s", "The default is 90s"),
+        ("price=inf", "price: 'inf' is not allowed: Input should be a finite number", "Dollars"),
+        ("price=nan", "price: 'nan' is not allowed: Input should be a finite number", "Dollars"),
+        ("price=1e300", "price: '1e+300' is not allowed", "Dollars"),
+        ("memory_kept=nan", "memory_kept: 'nan' is not allowed", "The default is 5"),
     ],
 )
 def test_a_wrong_assumption(word: str, told: str, fix: str) -> None:
@@ -382,6 +391,37 @@ def test_a_wrong_assumption(word: str, told: str, fix: str) -> None:
         assumptions.changed(Assumptions(), [word])
     assert told in error.value.message
     assert fix in error.value.fix
+
+
+def _bounded(section: type[Section]) -> Iterator[tuple[str, bool]]:
+    """Yield each number of a section and of those in it, and whether it has a greatest value."""
+    for name, field in section.model_fields.items():
+        kinds = {field.annotation, *get_args(field.annotation)}
+        for kind in kinds:
+            if isinstance(kind, type) and issubclass(kind, Section):
+                yield from _bounded(kind)
+        if kinds & {int, float}:
+            yield f"{section.__name__}.{name}", any(hasattr(m, "le") for m in field.metadata)
+
+
+def test_every_number_of_the_section_has_a_greatest_value() -> None:
+    """Else one that is too large runs out of memory or of time."""
+    found = dict(_bounded(Plan))
+    assert len(found) > 35
+    assert [name for name, bounded in found.items() if not bounded] == []
+
+
+@pytest.mark.parametrize("field", ["minimum", "spare"])
+def test_the_largest_policy_can_be_simulated(field: str) -> None:
+    with pytest.raises(ValidationError, match="less than or equal to 100000"):
+        Policy.model_validate({"name": "p", field: 100_001})
+    assert a_day(1, policies=[{"name": "p", field: 100_000}]).results[0].outcome.largest >= 6250
+
+
+def test_a_trace_whose_server_ends_after_years_is_not_followed_so_far() -> None:
+    settings = Settings.model_validate({"idle": {"stop_after": "99999d"}})
+    found = study.study(settings, [Visit("ann", 43_200, "small", 60)])
+    assert found.results[0].machine_hours < 24
 
 
 def test_the_data_for_programs_says_the_same() -> None:

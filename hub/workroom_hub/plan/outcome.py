@@ -6,7 +6,11 @@ from dataclasses import dataclass, field
 
 from workroom_hub.plan.packing import Packed
 from workroom_hub.plan.servers import Server
+from workroom_hub.plan.visits import DAY
 from workroom_hub.settings_plan import Assumptions, Policy
+
+LONGEST_NIGHT = 62 * DAY
+"""Seconds for which the last day is followed; who works longer than that never ends."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +72,7 @@ class World:
         begins: Midnight from which on things count; the day before, if any, leaves servers and
             machines behind.
         horizon: Midnight at which the days that count end.
-        closes: Until when what those days leave behind is paid: never-ending, or the horizon.
+        closes: Until when what those days leave behind is paid; the horizon, if nothing is.
         spare_unit: Servers of the profile chosen most that a machine holds.
         deadline: Seconds after the call at which the hub gives a start up.
     """

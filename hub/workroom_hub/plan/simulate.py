@@ -39,7 +39,7 @@ from bisect import bisect_left, insort
 from collections import deque
 
 from workroom_hub.plan.group import Group
-from workroom_hub.plan.outcome import Outcome, Sample, World
+from workroom_hub.plan.outcome import LONGEST_NIGHT, Outcome, Sample, World
 from workroom_hub.settings_plan import Policy
 
 _NEVER = math.inf
@@ -86,7 +86,7 @@ class _Run:
         while True:
             call, end, ready = calls[called], ends[ended], group.next_ready
             now = min(end, call, ready, tick)
-            if now > horizon and self._is_over(call, end):
+            if now > horizon and self._is_over(now, call, end):
                 break
             if end == now:
                 self._ends(now, packed.order[ended])
@@ -109,8 +109,10 @@ class _Run:
         self._conclude()
         return self._outcome
 
-    def _is_over(self, call: float, end: float) -> bool:
+    def _is_over(self, now: float, call: float, end: float) -> bool:
         """Whether, after the last day, nobody waits any more and nothing more is to be paid."""
+        if now > self._world.horizon + LONGEST_NIGHT:
+            return True
         if call < _NEVER or self._waiting:
             return False
         return self._world.closes <= self._world.horizon or (end == _NEVER and self._group.idle)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from workroom_hub.errors import PlanError
 from workroom_hub.plan import machines, packing, quotas, servers
 from workroom_hub.plan.machines import MachineType
-from workroom_hub.plan.outcome import Outcome, World
+from workroom_hub.plan.outcome import LONGEST_NIGHT, Outcome, World
 from workroom_hub.plan.simulate import simulate
 from workroom_hub.plan.visits import DAY, Visit, a_day_later
 from workroom_hub.settings import Settings
@@ -126,7 +126,8 @@ def world_of(
     days = math.floor(max(visit.start for visit in visits) / DAY) + 1
     horizon = float((days + daily) * DAY)
     # Where a server never ends, there is no night after: the trace ends at its last midnight.
-    endless = any(math.isinf(server.end) for server in begun)
+    night = horizon + LONGEST_NIGHT
+    endless = any(server.end > night for server in begun)
     world = World(
         servers=begun,
         packed=packing.pack(begun, needs, kind),
@@ -135,7 +136,7 @@ def world_of(
         deadline=float(settings.ecs.capacity_timeout),
         begins=float(daily * DAY),
         horizon=horizon,
-        closes=horizon if daily or endless else math.inf,
+        closes=horizon if daily or endless else night,
     )
     return world, kind
 
