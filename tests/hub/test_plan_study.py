@@ -424,6 +424,16 @@ def test_a_trace_whose_server_ends_after_years_is_not_followed_so_far() -> None:
     assert found.results[0].machine_hours < 24
 
 
+@pytest.mark.parametrize("daily", [False, True])
+def test_a_call_that_never_has_its_turn_is_not_awaited(daily: bool) -> None:
+    quotas = {"run": {"burst": 1, "rate": 1e-12}}
+    policies = [{"name": "always", "minimum": 1}]
+    settings = Settings.model_validate({"ecs": {"quotas": quotas}, "plan": {"policies": policies}})
+    both = [Visit(user, 43_200, "small", 60) for user in ("ann", "bob")]
+    outcome = study.study(settings, both, daily=daily).results[0].outcome
+    assert outcome.gave_up == (2 if daily else 1)
+
+
 def test_the_data_for_programs_says_the_same() -> None:
     found = a_day(80)
     data = json.loads(json.dumps(report.as_dict(found)))
