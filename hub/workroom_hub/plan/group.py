@@ -30,7 +30,8 @@ class Group:
         self.size = self.ready = self._idle = self._wanted(0)
         self._filled = [-math.inf] * self.size
         self._window = 1 + self._assumed.scale_in_after // self._assumed.evaluate_every
-        self._recent = deque([self.size], self._window)
+        # Evaluations that no later one in the window exceeds, and what each wanted: falling.
+        self._recent = deque([(-1, self.size)])
         self._quiet, self._from_none = self._window, False
         self._counted = 0.0
 
@@ -54,11 +55,11 @@ class Group:
         """Do what managed scaling does once a minute."""
         wanted = max(self._wanted(needed), self._least_step(needed))
         on_beat = self._evaluations % self._beat == 0
-        self._recent.append(wanted)
+        most = self._most_recent(wanted)
         if wanted > self.size:
             if on_beat:
                 self._add(now, min(wanted - self.size, self._assumed.max_step))
-        elif (most := max(self._recent)) < self.size:
+        elif most < self.size:
             share = math.floor(self.size * self._assumed.scale_in_step / 100) or 1
             self._remove(now, min(self.size - most, share))
         if on_beat:
@@ -92,6 +93,15 @@ class Group:
         """Return the size that managed scaling aims at."""
         minimum, spare = self._spare
         return max(-(-100 * needed // self._policy.target), needed + spare, minimum)
+
+    def _most_recent(self, wanted: int) -> int:
+        """Return the most that was wanted in the time that must pass before a step down."""
+        while self._recent and self._recent[-1][1] <= wanted:
+            self._recent.pop()
+        self._recent.append((self._evaluations, wanted))
+        if self._recent[0][0] <= self._evaluations - self._window:
+            self._recent.popleft()
+        return self._recent[0][1]
 
     def _least_step(self, needed: int) -> int:
         """Return 2 when machines are needed after a time without any: ECS takes two from none."""
