@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -76,14 +77,14 @@ def plan(
     into = None if no_picture else picture or (None if json else _PICTURE)
     if into:
         pictures.check(into)
-    visits, daily = _visits(settings, trace), trace is None
+    simulate = partial(study.study, settings, _visits(settings, trace), daily=trace is None)
     if json:
-        found = study.study(settings, visits, daily=daily)
+        found = simulate()
     else:
         from workroom_hub.machine.console import Reporter
 
         with Reporter().step("Simulating the day") as step:
-            found = study.study(settings, visits, step.update, daily=daily)
+            found = simulate(step.update)
             step.result = f"{len(found.results)} policies"
     if into:
         pictures.write(found, into)
