@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -76,14 +77,14 @@ def plan(
     into = None if no_picture else picture or (None if json else _PICTURE)
     if into:
         pictures.check(into)
-    visits = _visits(settings, trace)
+    simulate = partial(study.study, settings, _visits(settings, trace), daily=trace is None)
     if json:
-        found = study.study(settings, visits)
+        found = simulate()
     else:
         from workroom_hub.machine.console import Reporter
 
         with Reporter().step("Simulating the day") as step:
-            found = study.study(settings, visits, step.update)
+            found = simulate(step.update)
             step.result = f"{len(found.results)} policies"
     if into:
         pictures.write(found, into)
@@ -116,8 +117,10 @@ def _settings(
             raise PlanError(
                 f"--target-wait: '{target_wait}' is not a time.", f"{error}."
             ) from error
-        if replaced["target_wait"] < 1:
-            raise PlanError(f"--target-wait: '{target_wait}' is no time.", "Write 1s or more.")
+        if not 1 <= replaced["target_wait"] <= 31 * 86_400:
+            raise PlanError(
+                f"--target-wait: '{target_wait}' is not a wait.", "Write 1s to 31d, such as 30s."
+            )
     return settings.model_copy(update={"plan": planned.model_copy(update=replaced)})
 
 
@@ -209,7 +212,7 @@ def _show_quotas(console: Any, found: Study) -> None:
             quota.name,
             f"{report.number(quota.limit)} {quota.unit}",
             report.number(quota.needed),
-            f"{quota.users:,} people",
+            quota.full_at,
             quota.source,
             style="red" if quota.breaks else "",
         )
@@ -242,4 +245,4 @@ def _list_assumptions(settings: Settings, *, json: bool) -> None:
 def _print_json(value: Any) -> None:
     import json
 
-    print(json.dumps(value, indent=2, ensure_ascii=False))
+    print(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False))

@@ -115,6 +115,7 @@ def _sentence(kind: str, value: Any, context: dict[str, Any], path: Path_) -> tu
     expected = {
         "int": "a whole number",
         "float": "a number",
+        "finite": "a finite number",
         "string": "text (put it in quotes if it looks like a number)",
         "bool": "true or false",
         "list": "a list, each item on a line that begins with '- '",

@@ -8,8 +8,9 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 _SLUG = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,30}[a-z0-9])?")
-_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?", re.IGNORECASE)
-_SPAN = re.compile(r"(\d+(?:\.\d+)?)\s*(s|m|h|d)", re.IGNORECASE)
+# No more digits than a float has room for.
+_SIZE = re.compile(r"(\d{1,99}(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?", re.IGNORECASE)
+_SPAN = re.compile(r"(\d{1,99}(?:\.\d+)?)\s*(s|m|h|d)", re.IGNORECASE)
 _SIZE_UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 _SPAN_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
@@ -64,6 +65,6 @@ SPANS = (
 
 
 class Section(BaseModel):
-    """One section of the file: no unknown fields, and never changed once read."""
+    """One section of the file: no unknown fields, no infinity, and never changed once read."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=False, allow_inf_nan=False)

@@ -12,6 +12,8 @@ from pydantic import AfterValidator, Field, model_validator
 
 from workroom_hub.fields import Section, Size, Slug, Span
 
+_DAY = 86_400
+_MONTH = 31 * _DAY
 _CLOCK = re.compile(r"([01]?\d|2[0-3]):([0-5]\d)")
 
 
@@ -53,6 +55,7 @@ class Day(Section):
     peak_width: Span = Field(
         2700,
         ge=60,
+        le=_DAY,
         description="Standard deviation of the morning peak: two thirds of its people come within this time of it.",
     )
     peak_share: float = Field(
@@ -65,16 +68,24 @@ class Day(Section):
     visits: float = Field(
         2.5, ge=1, le=50, description="Times a person works in a day, on average; breaks between."
     )
-    visit: Span = Field(3600, ge=60, description="Length of a visit that half of them exceed.")
+    visit: Span = Field(
+        3600, ge=60, le=_MONTH, description="Length of a visit that half of them exceed."
+    )
     visit_long: Span = Field(
-        10800, ge=60, description="Length of a visit that one in ten exceeds (log-normal)."
+        10800,
+        ge=60,
+        le=_MONTH,
+        description="Length of a visit that one in ten exceeds (log-normal).",
     )
     mix: list[Share] = Field(
         default_factory=list,
         description="Which profiles they choose; default: each half as often as the one before, without those that have a GPU.",
     )
     seed: int = Field(
-        1, ge=0, description="The same seed gives the same day; `--seed` overrides it."
+        1,
+        ge=0,
+        le=1_000_000_000,
+        description="The same seed gives the same day; `--seed` overrides it.",
     )
 
     @model_validator(mode="after")
@@ -102,9 +113,10 @@ class Policy(Section):
     spare: int = Field(
         0,
         ge=0,
+        le=100_000,
         description="Room for so many more servers of the profile chosen most, on machines that have none yet.",
     )
-    minimum: int = Field(0, ge=0, description="Machines the group never goes below.")
+    minimum: int = Field(0, ge=0, le=100_000, description="Machines the group never goes below.")
     warm_pool: int = Field(
         0,
         ge=0,
@@ -150,6 +162,7 @@ class Assumptions(Section):
         "AWS Containers Blog, Deep Dive on Amazon ECS Cluster Auto Scaling",
         "Time for which there must be too many machines before any goes.",
         ge=0,
+        le=_DAY,
     )
     scale_in_step: int = _assumed(
         50,
@@ -159,23 +172,31 @@ class Assumptions(Section):
         le=100,
     )
     terminate: Span = _assumed(
-        120, _OURS, "Time for which a machine that goes is still paid: draining, shut-down.", ge=0
+        120,
+        _OURS,
+        "Time for which a machine that goes is still paid: draining, shut-down.",
+        ge=0,
+        le=_DAY,
     )
     instance_launch: Span = _assumed(
         90,
         "our estimate, from a cold scale-out seen to take 145 s from RunTask to running",
         "From the launch of a machine until tasks can be placed on it.",
         ge=1,
+        le=_DAY,
     )
-    warm_start: Span = _assumed(35, _OURS, "The same for a stopped machine of the warm pool.", ge=1)
+    warm_start: Span = _assumed(
+        35, _OURS, "The same for a stopped machine of the warm pool.", ge=1, le=_DAY
+    )
     hibernated_start: Span = _assumed(
-        25, _OURS, "The same for a hibernated machine of the warm pool.", ge=1
+        25, _OURS, "The same for a hibernated machine of the warm pool.", ge=1, le=_DAY
     )
     prepare: Span = _assumed(
         300,
         _OURS,
         "Time for which a machine runs, and is paid, to be prepared for the warm pool.",
         ge=0,
+        le=_DAY,
     )
     pre_pulled: bool = _assumed(
         True, "how the cluster's machine image is built", "The notebook image is on every machine."
@@ -185,12 +206,14 @@ class Assumptions(Section):
         "our estimate, for the 2.06 GB of docs/benchmarks.md",
         "Pull and unpacking, once a machine, if it is not.",
         ge=0,
+        le=_DAY,
     )
     task_start: Span = _assumed(
         15,
         "our estimate: network interface and home 14 s, container 0.8 s (docs/benchmarks.md)",
         "From a place on a machine until the server answers.",
         ge=0,
+        le=_DAY,
     )
     memory_kept: float = _assumed(
         5,
@@ -211,48 +234,60 @@ class Assumptions(Section):
         ge=0,
         le=100,
     )
-    disk: Size = _assumed(100 * 2**30, "yours to set", "Disk of a machine (gp3).", ge=8 * 2**30)
+    disk: Size = _assumed(
+        100 * 2**30, "yours to set", "Disk of a machine (gp3).", ge=8 * 2**30, le=64 * 2**40
+    )
     disk_price: float = _assumed(
-        0.08, "Amazon EBS pricing, gp3, us-east-1, June 2026", "Dollars a GB and month.", ge=0
+        0.08,
+        "Amazon EBS pricing, gp3, us-east-1, June 2026",
+        "Dollars a GB and month.",
+        ge=0,
+        le=1000,
     )
     price: float | None = _assumed(
         None,
         "Amazon EC2 on-demand pricing, Linux, us-east-1, June 2026",
         "Dollars an hour of a machine; default: of its type in the list of docs/capacity.md.",
         ge=0,
+        le=100_000,
     )
     provisioning_limit: int = _assumed(
         500,
         "Amazon ECS quotas",
         "Tasks of a cluster that may wait for a machine; further ones wait in the hub.",
         ge=1,
+        le=1_000_000,
     )
     quota_vcpus: int = _assumed(
         5,
         "Amazon EC2 quotas (L-1216C47A), of a new account",
         "vCPUs of all running on-demand machines of the standard families in a region; accounts in use have more.",
         ge=1,
+        le=1_000_000_000,
     )
     quota_interfaces: int = _assumed(
         5000,
         "Amazon VPC quotas",
         "Network interfaces in a region: one a server, and two a machine with trunking.",
         ge=1,
+        le=1_000_000_000,
     )
     quota_access_points: int = _assumed(
         10_000,
         "Amazon EFS User Guide",
         "Access points of a file system: one a person.",
         ge=1,
+        le=1_000_000_000,
     )
     quota_instances: int = _assumed(
-        5000, "Amazon ECS quotas", "Container instances of a cluster.", ge=1
+        5000, "Amazon ECS quotas", "Container instances of a cluster.", ge=1, le=1_000_000_000
     )
     quota_disk: int = _assumed(
         50,
         "Amazon EBS quotas",
         "TiB of gp3 disks in a region; warm pools count.",
         ge=1,
+        le=1_000_000_000,
     )
 
 
@@ -275,7 +310,7 @@ class Machine(Section):
         description="EC2 instance type, such as m6i.4xlarge; default: the one that holds the day's servers cheapest and fits the largest profile.",
     )
     cpu: int | None = Field(None, ge=1, le=1024, description="Its vCPUs.")
-    memory: Size | None = Field(None, ge=2**30, description="Its memory.")
+    memory: Size | None = Field(None, ge=2**30, le=64 * 2**40, description="Its memory.")
     tasks: int | None = Field(
         None, ge=1, le=1000, description="Servers it can hold, by its network interfaces."
     )
@@ -287,6 +322,7 @@ class Plan(Section):
     target_wait: Span = Field(
         30,
         ge=1,
+        le=_MONTH,
         description="The wait that 95 of 100 starts shall not exceed; `--target-wait` overrides it.",
     )
     day: Day = Field(default_factory=Day)

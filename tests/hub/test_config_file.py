@@ -85,6 +85,18 @@ def test_a_wrong_override_names_the_variable(write) -> None:
         ("nothing_like_it: 1\n", "workroom.yaml:1: nothing_like_it: there is no such field. Known"),
         ("web:\n  port: eight\n", "workroom.yaml:2: web.port: 'eight' is not a whole number."),
         ("web:\n  port: true\n", "workroom.yaml:2: web.port: 'true' is not a number."),
+        (
+            "plan:\n  assumptions:\n    price: .inf\n",
+            "plan.assumptions.price: 'inf' is not a finite number. Write a finite number.",
+        ),
+        (
+            "plan:\n  policies: [{name: a, minimum: 1000000000000}]\n",
+            "plan.policies[0].minimum: '1000000000000' is too large. Write at most 100000.",
+        ),
+        (
+            f"plan:\n  assumptions:\n    scale_in_after: {'9' * 20}d\n",
+            "is too large. Write at most 86400 seconds.",
+        ),
         ("web:\n  port: 70000\n", "web.port: '70000' is too large. Write at most 65535."),
         ("web: 3\n", "workroom.yaml:1: web: '3' is not a section."),
         ("auth: {kind: ldap}\n", "auth.kind: 'ldap' is not one of the choices. Write 'password'"),

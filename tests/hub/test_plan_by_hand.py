@@ -12,6 +12,10 @@ server 10 s to start where there is one.
     eve     08:45:20  10 min 08:55:20  09:26:00  0: bob is gone
 
 So machine 0 is needed from 08:00:30 to 09:26:00 and machine 1 from 08:01:10 to 09:05:00.
+
+And one night, of a trace or of every day:
+
+    ann     23:30:30  10 min 23:40:30  00:11:00  0
 """
 
 from __future__ import annotations
@@ -33,15 +37,25 @@ VISITS = [
     Visit(DAN, EIGHT + 30 * 60, "one", 5 * 60),
     Visit(EVE, EIGHT + 45 * 60 + 20, "one", 10 * 60),
 ]
+HALF_PAST_ELEVEN = 23 * 3600 + 30 * 60
+NIGHT = [Visit(ANN, HALF_PAST_ELEVEN + 30, "one", 10 * 60)]
 
 
-def planned(policy: dict[str, Any], *, deadline: str = "30m", **assumed: Any) -> Study:
+def planned(
+    policy: dict[str, Any],
+    *,
+    visits: list[Visit] = VISITS,
+    daily: bool = False,
+    stop_after: str = "30m",
+    deadline: str = "30m",
+    **assumed: Any,
+) -> Study:
     """Simulate the day under one policy; disks cost nothing unless they are given a price."""
     return study(
         Settings.model_validate(
             {
                 "profiles": [{"name": "one", "title": "One", "cpu": 1, "memory": "1G"}],
-                "idle": {"stop_after": "30m", "check_every": 60},
+                "idle": {"stop_after": stop_after, "check_every": 60},
                 "ecs": {"capacity_timeout": deadline},
                 "plan": {
                     "target_wait": "1d",  # whatever it is: this one is recommended
@@ -65,13 +79,14 @@ def planned(policy: dict[str, Any], *, deadline: str = "30m", **assumed: Any) ->
                 },
             }
         ),
-        VISITS,
+        visits,
+        daily=daily,
     )
 
 
 def waits(found: Study) -> dict[str, float]:
     """Return each person's wait."""
-    of_server = zip(found.world.servers, found.results[0].outcome.waits, strict=True)
+    of_server = zip(found.world.starts, found.results[0].outcome.waits, strict=True)
     return {server.user: wait for server, wait in of_server}
 
 
@@ -197,3 +212,68 @@ def test_whose_server_would_end_before_it_starts_gives_up() -> None:
     assert waits(found)[ANN] == 51 * 60 + 10 - 30
     assert waits(found)[CLEO] == 51 * 60 + 10 - 70
     assert found.results[0].outcome.gave_up == 1
+
+
+@pytest.mark.parametrize("daily", [False, True])
+def test_who_clicks_before_midnight_is_paid_to_the_end(daily: bool) -> None:
+    found = planned({}, visits=NIGHT, daily=daily)
+    # 23:31:00: two from none, ready at 23:32:30, and she has hers at 23:32:40.
+    assert waits(found) == {ANN: 130}
+    # The second is too many from 23:32 on, which 16 looks say at 23:47. From 00:11, when her server
+    # ends, the first is: 00:26.
+    after_midnight = [("00:00", 1), ("00:26", 0)] if daily else [("00:00", 0)]
+    assert sizes(found) == [*after_midnight, ("23:31", 2), ("23:47", 1)]
+    # 2 * 16 min + 13 min until midnight and 26 after it = 71 min, and 2 * 1 min to shut down.
+    assert found.results[0].cost == pytest.approx(73 / 60)
+
+
+@pytest.mark.parametrize("daily", [False, True])
+def test_the_night_of_a_machine_that_is_always_there_is_paid_once(daily: bool) -> None:
+    found = planned({"minimum": 1}, visits=NIGHT, daily=daily)
+    assert waits(found) == {ANN: 10}
+    assert found.results[0].cost == pytest.approx(24)
+
+
+@pytest.mark.parametrize("daily", [False, True])
+def test_a_warm_pool_is_paid_across_midnight(daily: bool) -> None:
+    found = planned({"warm_pool": 100}, visits=NIGHT, daily=daily, disk="100G", disk_price=0.08)
+    # One is prepared: ready at 23:31:30. Machines as without it, and 5 min to prepare it anew.
+    assert waits(found) == {ANN: 70}
+    # Disks: the prepared one's all day, in pool or group; the second's 16 min; 2 * 1 min.
+    disks = (24 + 18 / 60) * 100 * 0.08 / 730.5
+    assert found.results[0].cost == pytest.approx(78 / 60 + disks)
+    # It is out of the pool from 23:31 to 00:26.
+    assert found.results[0].outcome.pooled == 24 * 3600 - 55 * 60
+
+
+@pytest.mark.parametrize("daily", [False, True])
+def test_midnight_cuts_no_wait(daily: bool) -> None:
+    late = [Visit(ANN, 24 * 3600 - 30, "one", 10 * 60)]
+    found = planned({}, visits=late, daily=daily)
+    # 24:00:00: the next look. Ready at 00:01:30, hers at 00:01:40: 2 min 10 s after 23:59:30.
+    assert waits(found) == {ANN: 130}
+    assert found.results[0].outcome.gave_up == 0
+
+
+def test_every_day_she_finds_the_server_of_the_evening_before() -> None:
+    # 23:50:30 and 10 minutes after midnight, when hers runs until 00:31:00. In a trace the first
+    # line is the first that is known of her: she starts a server.
+    visits = [Visit(ANN, 10 * 60, "one", 60), Visit(ANN, HALF_PAST_ELEVEN + 1230, "one", 10 * 60)]
+    assert len(planned({}, visits=visits).results[0].outcome.waits) == 2
+    daily = planned({}, visits=visits, daily=True)
+    assert [server.click for server in daily.world.starts] == [24 * 3600 + visits[1].start]
+    assert waits(daily) == {ANN: 130}
+    # It ends half an hour after 00:11:00, at 00:41:00, and its machine goes at 00:56. 2 machines
+    # from 23:51 for 16 min are past midnight as well: 2 * 16 min + 49 min and 2 * 1 min.
+    assert daily.results[0].cost == pytest.approx(83 / 60)
+
+
+def test_servers_that_never_end_are_paid_all_day_every_day() -> None:
+    daily = planned({}, visits=NIGHT, daily=True, stop_after="0s")
+    # The server of the day before is still there: nobody starts one, and one machine stays.
+    assert daily.results[0].outcome.waits == []
+    assert daily.results[0].p95 == 0
+    assert daily.results[0].cost == pytest.approx(24)
+    # A trace has no end then, so its last midnight is one: 2 * 16 min + 13 min, and 1 to shut down.
+    trace = planned({}, visits=NIGHT, stop_after="0s")
+    assert trace.results[0].cost == pytest.approx(46 / 60)

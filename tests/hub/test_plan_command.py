@@ -100,6 +100,16 @@ def test_json_is_for_programs_and_draws_only_when_asked(plan: Plan, tmp_path: Pa
     assert data["picture"] == str(tmp_path / "a.svg")
 
 
+def test_a_described_day_is_every_day_and_a_trace_is_not(plan: Plan, tmp_path: Path) -> None:
+    (tmp_path / "workroom.yaml").write_text("idle: {stop_after: 0}\nplan: {day: {users: 5}}\n")
+    (tmp_path / "day.csv").write_text("user,start,profile,used\nann,08:00,small,1h\n")
+    # Servers that never end are there from the day before.
+    data = json.loads(plan("--json", "--picture", "day.svg"))
+    assert (data["people"], data["starts"]) == (5, 0)
+    assert data["policies"][0]["wait"] == {"p50": 0, "p95": 0, "p99": 0, "longest": 0}
+    assert json.loads(plan("--trace", "day.csv", "--json"))["starts"] == 1
+
+
 def test_a_trace_and_a_target(plan: Plan, tmp_path: Path) -> None:
     (tmp_path / "day.csv").write_text(
         "user,start,profile,used\nann,08:00,small,1h\nbob,08:00,small,1h\nann,08:30,small,1h\n"
@@ -109,6 +119,9 @@ def test_a_trace_and_a_target(plan: Plan, tmp_path: Path) -> None:
     assert data["recommended"]["policy"] == "no-headroom"
     with pytest.raises(PlanError, match="--target-wait: 'soon' is not a time"):
         plan("--target-wait", "soon")
+    for wrong in ("0s", "32d", "9999999999d"):
+        with pytest.raises(PlanError, match=f"--target-wait: '{wrong}' is not a wait"):
+            plan("--target-wait", wrong)
 
 
 def test_assumptions_are_listed_and_changed(plan: Plan) -> None:

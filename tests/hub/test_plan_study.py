@@ -6,17 +6,19 @@ import json
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from tests.support.aws_settings import aws_section
 from workroom_hub.errors import PlanError
 from workroom_hub.instance_types import KNOWN
-from workroom_hub.plan import assumptions, machines, packing, report, servers, study, visits
+from workroom_hub.plan import machines, packing, report, servers, study, visits
 from workroom_hub.plan.machines import Need
+from workroom_hub.plan.quotas import Quota
 from workroom_hub.plan.servers import Server
 from workroom_hub.plan.visits import Visit
 from workroom_hub.settings import Settings
 from workroom_hub.settings_ecs import Bucket
-from workroom_hub.settings_plan import Assumptions
+from workroom_hub.settings_plan import Policy
 
 
 def with_plan(**plan: Any) -> Settings:
@@ -24,8 +26,11 @@ def with_plan(**plan: Any) -> Settings:
 
 
 def a_day(users: int, **plan: Any) -> study.Study:
-    settings = with_plan(**{"day": {"users": users}, **plan})
-    return study.study(settings, visits.describe(settings))
+    return a_day_of(with_plan(**{"day": {"users": users}, **plan}))
+
+
+def a_day_of(settings: Settings) -> study.Study:
+    return study.study(settings, visits.describe(settings), daily=True)
 
 
 # -- the described day --------------------------------------------------------
@@ -258,6 +263,18 @@ def test_a_trace_of_two_days_costs_half_a_day() -> None:
     assert found.results[0].machine_hours == pytest.approx(48)  # two machines, a day
 
 
+def test_a_described_day_costs_what_one_more_day_of_a_trace_adds() -> None:
+    settings = with_plan(day={"users": 80}, assumptions={"new_definitions": 0})
+    day = visits.describe(settings)
+    trace = [*day, *visits.a_day_later(day)]
+    two = study.study(settings, trace).results
+    three = study.study(settings, [*trace, *visits.a_day_later(visits.a_day_later(day))]).results
+    found = a_day_of(settings).results
+    for place in range(len(settings.plan.policies)):
+        one, less, more = found[place], two[place], three[place]
+        assert one.cost == pytest.approx(3 * more.cost - 2 * less.cost)
+
+
 # -- quotas -------------------------------------------------------------------
 
 
@@ -287,6 +304,29 @@ def test_quotas_the_first_to_break_first() -> None:
     assert shares == sorted(shares, reverse=True)
 
 
+def test_machines_come_whole() -> None:
+    """An m6i.4xlarge has 16 vCPUs; without headroom ECS takes two from none."""
+
+    def vcpus(users: int, allowed: int) -> Quota:
+        plan = {"machine": {"type": "m6i.4xlarge"}, "target_wait": "1d"}
+        found = a_day(users, **plan, assumptions={"quota_vcpus": allowed})
+        return next(quota for quota in found.quotas if quota.name == "On-demand vCPUs")
+
+    for users in (1, 80):
+        assert vcpus(users, 15).breaks
+        assert vcpus(users, 15).full_at == "the first machine"
+        assert vcpus(users, 15).users == 1
+    # One machine is allowed, and one person takes two: it is never full at nobody.
+    assert (vcpus(1, 16).needed, vcpus(1, 16).full_at) == (32, "one person")
+    assert vcpus(80, 16).full_at == f"{80 * 16 // vcpus(80, 16).needed} people"
+
+
+def test_a_quota_that_the_day_does_not_touch_has_no_size() -> None:
+    found = {quota.name: quota for quota in a_day(1, assumptions={"new_definitions": 0}).quotas}
+    assert found["RegisterTaskDefinition"].users is None
+    assert found["RegisterTaskDefinition"].full_at == "no size"
+
+
 def test_a_raised_quota_no_longer_breaks_first() -> None:
     raised = {"quota_vcpus": 20_000, "quota_disk": 200, "quota_interfaces": 1500}
     found = a_day(2000, assumptions=raised)
@@ -304,52 +344,37 @@ def test_every_setting_that_a_quota_names_is_there() -> None:
             place = getattr(place, part)
 
 
-# -- assumptions and data -----------------------------------------------------
+# -- bounds and data ----------------------------------------------------------
 
 
-def test_every_assumption_has_a_source_and_words() -> None:
-    found = assumptions.listed(Assumptions())
-    assert len(found) >= 25
-    assert all(each.source and each.about and not each.changed for each in found)
+@pytest.mark.parametrize("field", ["minimum", "spare"])
+def test_the_largest_policy_can_be_simulated(field: str) -> None:
+    with pytest.raises(ValidationError, match="less than or equal to 100000"):
+        Policy.model_validate({"name": "p", field: 100_001})
+    assert a_day(1, policies=[{"name": "p", field: 100_000}]).results[0].outcome.largest >= 6250
 
 
-def test_assumptions_by_name() -> None:
-    words = ["instance_launch=2m", "price = 0.9", "trunking=no", "disk=50G", "max_step=5"]
-    found = assumptions.changed(Assumptions(), words)
-    assert found.instance_launch == 120
-    assert (found.price, found.trunking, found.disk, found.max_step) == (0.9, False, 50 * 2**30, 5)
-    told = {each.name: each.value for each in assumptions.listed(found) if each.changed}
-    assert told == {
-        "instance_launch": "2m",
-        "price": "0.9",
-        "trunking": "false",
-        "disk": "50G",
-        "max_step": "5",
-    }
+def test_a_trace_whose_server_ends_after_years_is_not_followed_so_far() -> None:
+    settings = Settings.model_validate({"idle": {"stop_after": "99999d"}})
+    found = study.study(settings, [Visit("ann", 43_200, "small", 60)])
+    assert found.results[0].machine_hours < 24
 
 
-@pytest.mark.parametrize(
-    ("word", "told", "fix"),
-    [
-        ("instance_launch", "'instance_launch' is not name=value", "--assume instance_launch=2m"),
-        ("instance_lunch=2m", "no assumption 'instance_lunch'", "Did you mean instance_launch?"),
-        ("instance_launch=soon", "instance_launch: 'soon' is not allowed", "The default is 90s"),
-        ("memory_kept=70", "memory_kept: '70' is not allowed", "The default is 5"),
-        ("trunking=perhaps", "trunking: 'perhaps' is not allowed", "The default is true"),
-    ],
-)
-def test_a_wrong_assumption(word: str, told: str, fix: str) -> None:
-    with pytest.raises(PlanError) as error:
-        assumptions.changed(Assumptions(), [word])
-    assert told in error.value.message
-    assert fix in error.value.fix
+@pytest.mark.parametrize("daily", [False, True])
+def test_a_call_that_never_has_its_turn_is_not_awaited(daily: bool) -> None:
+    quotas = {"run": {"burst": 1, "rate": 1e-12}}
+    policies = [{"name": "always", "minimum": 1}]
+    settings = Settings.model_validate({"ecs": {"quotas": quotas}, "plan": {"policies": policies}})
+    both = [Visit(user, 43_200, "small", 60) for user in ("ann", "bob")]
+    outcome = study.study(settings, both, daily=daily).results[0].outcome
+    assert outcome.gave_up == (2 if daily else 1)
 
 
 def test_the_data_for_programs_says_the_same() -> None:
     found = a_day(80)
     data = json.loads(json.dumps(report.as_dict(found)))
     assert data["people"] == 80
-    assert data["starts"] == len(found.world.servers)
+    assert data["starts"] == len(found.world.starts) == len(found.world.servers) / 2
     assert [policy["name"] for policy in data["policies"] if policy["recommended"]] == [
         data["recommended"]["policy"]
     ]

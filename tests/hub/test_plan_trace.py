@@ -46,6 +46,16 @@ def test_dates_columns_in_another_order_more_columns_and_a_byte_order_mark(tmp_p
     [
         (",08:55,small,2h", "day.csv:3: user: '' is empty; write a name"),
         ("ann,25:00,small,2h", "day.csv:3: start: '25:00' is not a time; write 08:55"),
+        (
+            "ann,2026-11-30T08:00+05:00,small,2h",
+            "day.csv:3: start: '2026-11-30T08:00+05:00' has a time zone; write all lines in the "
+            "same one, without it, such as 2026-11-30T08:00",
+        ),
+        ("ann,2026-11-30T03:00Z,small,2h", "day.csv:3: start: '2026-11-30T03:00Z' has a time zone"),
+        (
+            "ann,08:55+01:00,small,2h",
+            "without it, such as 08:55",
+        ),
         ("ann,,small,2h", "day.csv:3: start: '' is not a time"),
         ("ann,08:55,smal,2h", "day.csv:3: profile: 'smal' is not a profile; choose from small, l"),
         ("ann,08:55,small,soon", "day.csv:3: used: 'soon' is not a time; write a time such as"),

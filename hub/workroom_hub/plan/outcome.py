@@ -6,7 +6,11 @@ from dataclasses import dataclass, field
 
 from workroom_hub.plan.packing import Packed
 from workroom_hub.plan.servers import Server
+from workroom_hub.plan.visits import DAY
 from workroom_hub.settings_plan import Assumptions, Policy
+
+LONGEST_NIGHT = 62 * DAY
+"""Seconds for which the last day is followed; who works longer than that never ends."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,6 +18,7 @@ class Sample:
     """What is there at one evaluation.
 
     Attributes:
+        at: Seconds after the midnight from which on things count.
         running: Servers that have a machine.
         waiting: Servers that were clicked and have none.
         needed: Machines that tasks ECS knows need.
@@ -29,10 +34,10 @@ class Sample:
 
 @dataclass
 class Outcome:
-    """One policy on one day.
+    """One policy on the days that count.
 
     Attributes:
-        waits: Seconds from click to answer, of each server in the order of the servers; who gave
+        waits: Seconds from click to answer, of each of the world's starts in their order; who gave
             up counts as long as she waited.
         gave_up: Starts that nobody saw end: she left before, or the hub's deadline passed.
         paid: Seconds of machines that are paid, those that are prepared for the warm pool included.
@@ -64,9 +69,12 @@ class World:
     Attributes:
         servers: In the order of their calls.
         packed: Their machines.
+        begins: Midnight from which on things count; the day before, if any, leaves servers and
+            machines behind.
+        horizon: Midnight at which the days that count end.
+        closes: Until when what those days leave behind is paid; the horizon, if nothing is.
         spare_unit: Servers of the profile chosen most that a machine holds.
         deadline: Seconds after the call at which the hub gives a start up.
-        horizon: Seconds that are simulated: whole days.
     """
 
     servers: list[Server]
@@ -74,4 +82,11 @@ class World:
     assumed: Assumptions
     spare_unit: int
     deadline: float
+    begins: float
     horizon: float
+    closes: float
+
+    @property
+    def starts(self) -> list[Server]:
+        """The servers that are clicked in the days that count."""
+        return [server for server in self.servers if server.click >= self.begins]

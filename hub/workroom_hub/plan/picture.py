@@ -72,7 +72,7 @@ def draw(study: Study, theme: svg.Theme = "auto") -> str:
 def _subtitle(study: Study) -> str:
     kind = study.kind
     return (
-        f"{len(study.world.servers):,} starts on {kind.name} "
+        f"{len(study.best.outcome.waits):,} starts on {kind.name} "
         f"({report.money(kind.price)} an hour); recommended: {study.best.policy.name}"
     )
 
@@ -201,7 +201,7 @@ def _chart(
 ) -> tuple[svg.Axes, str]:
     """Return the axes of a chart over the day, and their frame."""
     ys = _whole(max((y for _, y in points), default=0))
-    x = svg.Scale(0, study.world.horizon, _LEFT, _RIGHT)
+    x = svg.Scale(0, study.days * DAY, _LEFT, _RIGHT)
     axes = svg.Axes(x, svg.Scale(0, ys[-1], low, high))
     if study.days == 1:
         label, marks = "time of day", [(h * 3600.0, f"{h:02d}:00") for h in range(0, 25, 2)]

@@ -23,7 +23,9 @@ class Quota:
         limit: What AWS allows, by default or by the settings.
         needed: What the day takes at its fullest.
         unit: Of both.
-        users: People at which it breaks, if everything grows with them.
+        users: People at which it breaks, if everything grows with them; at least one, and None if
+            the day needs nothing of it.
+        first_machine: Whether that alone is too much.
         setting: The field that says another limit.
         effect: What happens then.
         source: Where the default is from.
@@ -33,7 +35,8 @@ class Quota:
     limit: float
     needed: float
     unit: str
-    users: int
+    users: int | None
+    first_machine: bool
     setting: str
     effect: str
     source: str
@@ -48,6 +51,15 @@ class Quota:
         """Whether the day needs more than there is."""
         return self.needed > self.limit
 
+    @property
+    def full_at(self) -> str:
+        """At what size it is full, in words."""
+        if self.first_machine:
+            return "the first machine"
+        if self.users is None:
+            return "no size"
+        return "one person" if self.users == 1 else f"{self.users:,} people"
+
 
 def of(
     settings: Settings, world: World, kind: MachineType, outcome: Outcome, people: int
@@ -55,9 +67,11 @@ def of(
     """Return the quotas under one policy, the one that breaks first at the top."""
     assumed, allowed = settings.plan.assumptions, settings.ecs.quotas
     servers, machines = max((s.running for s in outcome.samples), default=0), outcome.largest
-    interfaces = servers + machines * (2 if assumed.trunking else 1)
-    starts = world.servers
+    own, disk = 2 if assumed.trunking else 1, assumed.disk / 2**40
+    starts = world.starts
     looks = _looks(settings, servers)
+    # Machines come whole: what the first one takes of each quota, with a server on it.
+    alone = {"vCPUs": kind.vcpus, "interfaces": own + 1, "TiB": disk}
     rows: list[tuple[str, float, float, str, str, str, str]] = [
         (
             *("On-demand vCPUs", assumed.quota_vcpus, machines * kind.vcpus, "vCPUs"),
@@ -65,7 +79,12 @@ def of(
             _source("quota_vcpus"),
         ),
         (
-            *("Network interfaces", assumed.quota_interfaces, interfaces, "interfaces"),
+            *(
+                "Network interfaces",
+                assumed.quota_interfaces,
+                servers + machines * own,
+                "interfaces",
+            ),
             *("plan.assumptions.quota_interfaces", "servers stop while they start"),
             _source("quota_interfaces"),
         ),
@@ -80,7 +99,7 @@ def of(
             _source("quota_instances"),
         ),
         (
-            *("gp3 disks", assumed.quota_disk, outcome.most_disks * assumed.disk / 2**40, "TiB"),
+            *("gp3 disks", assumed.quota_disk, outcome.most_disks * disk, "TiB"),
             *("plan.assumptions.quota_disk", "no machine is launched any more"),
             _source("quota_disk"),
         ),
@@ -103,7 +122,7 @@ def of(
             *("ecs.quotas.describe", "the hub notices ends later", _API),
         ),
     ]
-    found = [_quota(*row, people) for row in rows]
+    found = [_quota(*row, people, alone.get(row[3], 0)) for row in rows]
     return sorted(found, key=lambda quota: -quota.share)
 
 
@@ -116,9 +135,12 @@ def _quota(
     effect: str,
     source: str,
     people: int,
+    alone: float,
 ) -> Quota:
-    users = math.floor(people * limit / needed) if needed else 0
-    return Quota(name, limit, needed, unit, users, setting, effect, source)
+    too_much = alone > limit
+    users = max(1, math.floor(people * limit / needed)) if needed else None
+    users = 1 if too_much else users
+    return Quota(name, limit, needed, unit, users, too_much, setting, effect, source)
 
 
 def _busiest(times: Iterable[float]) -> float:

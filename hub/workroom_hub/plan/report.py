@@ -16,7 +16,7 @@ def as_dict(study: Study) -> dict[str, Any]:
     return {
         "people": study.people,
         "days": study.days,
-        "starts": len(study.world.servers),
+        "starts": len(study.best.outcome.waits),
         "servers_at_peak": peak(study),
         "machines_at_peak": study.world.packed.peak,
         "machine": {
@@ -51,7 +51,7 @@ def _policy(study: Study, result: Result) -> dict[str, Any]:
             "p50": round(result.p50, 1),
             "p95": round(result.p95, 1),
             "p99": round(result.p99, 1),
-            "longest": round(max(outcome.waits), 1),
+            "longest": round(max(outcome.waits, default=0.0), 1),
         },
         "cost_a_day": round(result.cost, 2),
         "machine_hours_a_day": round(result.machine_hours, 2),
@@ -71,7 +71,7 @@ def introduction(study: Study) -> str:
     """Return what was simulated, in two sentences."""
     kind, servers = study.kind, peak(study)
     span = "a day" if study.days == 1 else f"{study.days} days"
-    start, starts = "start", _servers(len(study.world.servers))
+    start, starts = "start", _servers(len(study.best.outcome.waits))
     if study.people == 1:
         start = "starts"
     return (
@@ -124,11 +124,11 @@ def first_quota(study: Study) -> str:
     first = study.quotas[0]
     if not first.breaks:
         return (
-            f"No quota breaks. The nearest is {first.name}: {amount(first)}, at "
-            f"{first.users:,} people."
+            f"No quota breaks. The nearest is {first.name}: {amount(first)}. It is "
+            f"full at {first.full_at}."
         )
     return (
-        f"The first quota to break is {first.name}, at {first.users:,} people: {amount(first)}. "
+        f"The first quota to break is {first.name}, at {first.full_at}: {amount(first)}. "
         f"Then {first.effect}. Have it raised, and say so in {first.setting}."
     )
 

@@ -1,5 +1,9 @@
 """A day's machines under one policy: when each is there, how long everybody waits, what it costs.
 
+A described day is every day: it is simulated twice, and the second counts, which finds the servers
+and machines that the first left over midnight. A trace is simulated once, on until its last machine
+has gone. In both, who clicks before midnight is followed until she has her server or gives up.
+
 The rules are those of managed scaling. Once a minute ECS counts the machines that are needed, M,
 and those that the group has, N. Above the target M/N it adds what is missing, no more than
 `max_step`, and takes no further step while machines warm up. When there have been too many for 15
@@ -35,14 +39,14 @@ from bisect import bisect_left, insort
 from collections import deque
 
 from workroom_hub.plan.group import Group
-from workroom_hub.plan.outcome import Outcome, Sample, World
+from workroom_hub.plan.outcome import LONGEST_NIGHT, Outcome, Sample, World
 from workroom_hub.settings_plan import Policy
 
 _NEVER = math.inf
 
 
 def simulate(world: World, policy: Policy) -> Outcome:
-    """Run one policy on one day."""
+    """Run one policy."""
     return _Run(world, policy).run()
 
 
@@ -73,7 +77,7 @@ class _Run:
 
     def run(self) -> Outcome:
         """Go through the day."""
-        packed, horizon = self._world.packed, self._world.horizon
+        packed, begins, horizon = self._world.packed, self._world.begins, self._world.horizon
         # Sentinels after the last, so that the loop need not ask whether there is another.
         calls, ends = [*packed.calls, _NEVER], [*packed.ends, _NEVER]
         group, every = self._group, self._world.assumed.evaluate_every
@@ -82,7 +86,7 @@ class _Run:
         while True:
             call, end, ready = calls[called], ends[ended], group.next_ready
             now = min(end, call, ready, tick)
-            if now > horizon:
+            if now > horizon and self._is_over(now, call, end):
                 break
             if end == now:
                 self._ends(now, packed.order[ended])
@@ -96,13 +100,22 @@ class _Run:
             else:
                 group.count(now)
                 group.evaluate(now, self._needed)
-                self._outcome.samples.append(
-                    Sample(now, self._running, self._waiting, self._needed, group.size)
-                )
+                if begins <= now <= horizon:
+                    self._outcome.samples.append(
+                        Sample(now - begins, self._running, self._waiting, self._needed, group.size)
+                    )
                 tick += every
-        group.count(horizon)
+        group.count(now)
         self._conclude()
         return self._outcome
+
+    def _is_over(self, now: float, call: float, end: float) -> bool:
+        """Whether, after the last day, nobody waits any more and nothing more is to be paid."""
+        if now > self._world.horizon + LONGEST_NIGHT:
+            return True
+        if call < _NEVER or self._waiting:
+            return False
+        return self._world.closes <= self._world.horizon or (end == _NEVER and self._group.idle)
 
     def _call(self, now: float, server: int) -> None:
         machine = self._machine[server]
@@ -172,8 +185,9 @@ class _Run:
             return
         self._holding[machine].append(server)
         self._provisioning += 1
-        most = self._outcome.most_provisioning
-        self._outcome.most_provisioning = max(most, self._provisioning)
+        if now >= self._world.begins:
+            most = self._outcome.most_provisioning
+            self._outcome.most_provisioning = max(most, self._provisioning)
 
     def _place(self, now: float, server: int) -> None:
         came = self._came[self._machine[server]]
@@ -185,11 +199,12 @@ class _Run:
         self._outcome.waits[server] = answers - self._servers[server].click
 
     def _conclude(self) -> None:
-        """Cut the waits of those who gave up."""
-        waits = self._outcome.waits
-        for place, server in enumerate(self._servers):
-            longest = min(server.end, server.called + self._world.deadline, self._world.horizon)
-            longest = max(longest - server.click, 0.0)
-            if waits[place] > longest:
-                waits[place] = longest
-                self._outcome.gave_up += 1
+        """Keep the waits that count, and cut those of people who gave up."""
+        waits, self._outcome.waits = self._outcome.waits, []
+        for wait, server in zip(waits, self._servers, strict=True):
+            if server.click < self._world.begins:
+                continue
+            longest = min(server.end, server.called + self._world.deadline) - server.click
+            longest = max(longest, 0.0)
+            self._outcome.gave_up += wait > longest
+            self._outcome.waits.append(min(wait, longest))

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from workroom_hub.errors import PlanError
 from workroom_hub.plan import machines, packing, quotas, servers
 from workroom_hub.plan.machines import MachineType
-from workroom_hub.plan.outcome import Outcome, World
+from workroom_hub.plan.outcome import LONGEST_NIGHT, Outcome, World
 from workroom_hub.plan.simulate import simulate
-from workroom_hub.plan.visits import DAY, Visit
+from workroom_hub.plan.visits import DAY, Visit, a_day_later
 from workroom_hub.settings import Settings
 from workroom_hub.settings_plan import Policy
 
@@ -48,7 +48,7 @@ class Study:
 
     Attributes:
         people: Who come on this day.
-        days: Days of the trace; costs are a day's.
+        days: Days that count: those of the trace, or one; costs are a day's.
         results: In the order of the settings; one more at the end if none of those was cheapest.
         best: The cheapest that keeps the target; the one with the shortest wait if none does.
         keeps: Whether it does.
@@ -66,18 +66,28 @@ class Study:
 
 
 def study(
-    settings: Settings, visits: list[Visit], progress: Callable[[str], None] = lambda _: None
+    settings: Settings,
+    visits: list[Visit],
+    progress: Callable[[str], None] = lambda _: None,
+    *,
+    daily: bool = False,
 ) -> Study:
     """Simulate the visits under every policy, and find the cheapest that keeps the target.
+
+    Args:
+        settings: The settings.
+        visits: A day, or a trace of several.
+        progress: Is told what is being done.
+        daily: They come like this every day, so that the night before and the one after are alike.
 
     Raises:
         PlanError: There is nobody, or no machine that fits.
     """
     if not visits:
         raise PlanError("There is nobody in this day.", "Give it more users, or another trace.")
-    world, kind = world_of(settings, visits)
+    world, kind = world_of(settings, visits, daily=daily)
     people = len({visit.user for visit in visits})
-    days = round(world.horizon / DAY)
+    days = round((world.horizon - world.begins) / DAY)
 
     def result(policy: Policy) -> Result:
         progress(f"policy {policy.name}")
@@ -97,28 +107,36 @@ def percentile(values: list[float], percent: float) -> float:
     return ordered[max(0, math.ceil(len(ordered) * percent / 100) - 1)] if ordered else 0.0
 
 
-def world_of(settings: Settings, visits: list[Visit]) -> tuple[World, MachineType]:
+def world_of(
+    settings: Settings, visits: list[Visit], *, daily: bool = False
+) -> tuple[World, MachineType]:
     """Return what all policies share, and the machine type of the group.
 
     Raises:
         PlanError: No machine fits.
     """
     chosen = Counter[str]()
-    begun = servers.of(settings, visits)
+    begun = servers.of(settings, [*visits, *a_day_later(visits)] if daily else visits)
     for server in begun:
         chosen[server.profile] += 1
     kind = machines.choose(settings, {name: float(count) for name, count in chosen.items()})
     needs = machines.needs(settings)
     [(most, _)] = chosen.most_common(1)
     unit = max(1, machines.room_for(kind, next(n for n in needs if n.profile == most)))
-    horizon = (math.floor(max(server.click for server in begun) / DAY) + 1) * DAY
+    days = math.floor(max(visit.start for visit in visits) / DAY) + 1
+    horizon = float((days + daily) * DAY)
+    # Where a server never ends, there is no night after: the trace ends at its last midnight.
+    night = horizon + LONGEST_NIGHT
+    endless = any(server.end > night for server in begun)
     world = World(
         servers=begun,
         packed=packing.pack(begun, needs, kind),
         assumed=settings.plan.assumptions,
         spare_unit=unit,
         deadline=float(settings.ecs.capacity_timeout),
-        horizon=float(horizon),
+        begins=float(daily * DAY),
+        horizon=horizon,
+        closes=horizon if daily or endless else night,
     )
     return world, kind
 

@@ -4,8 +4,8 @@
     ann,08:55,small,2h
     bob,2026-11-30T09:02:30,large,45m
 
-`start` is a time of day, or a date and time in all lines. `used` is how long from then until the
-last thing they did, as in workroom.yaml: 90s, 45m, 2h.
+`start` is a time of day, or a date and time in all lines, without a time zone. `used` is how long
+from then until the last thing they did, as in workroom.yaml: 90s, 45m, 2h.
 """
 
 from __future__ import annotations
@@ -110,10 +110,15 @@ def _when(value: str) -> _When:
     fix = "is not a time; write 08:55, or 2026-11-30T08:55 in all lines"
     for kind in (time, datetime):
         try:
-            # A zone would shift lines against each other, and days have 24 hours here.
-            return kind.fromisoformat(value).replace(tzinfo=None)
+            found = kind.fromisoformat(value)
         except ValueError:
             continue
+        if found.tzinfo:
+            # Days have 24 hours here and begin at one midnight, which a zone would have to choose.
+            plain = found.replace(tzinfo=None).isoformat(timespec="minutes")
+            fix = f"has a time zone; write all lines in the same one, without it, such as {plain}"
+            raise _Wrong("start", value, fix)
+        return found
     raise _Wrong("start", value, fix)
 
 

@@ -65,6 +65,11 @@ def describe(settings: Settings) -> list[Visit]:
     return sorted(visits, key=lambda visit: (visit.start, visit.user))
 
 
+def a_day_later(visits: list[Visit]) -> list[Visit]:
+    """Return the same visits, of the same people, on the next day."""
+    return [Visit(each.user, each.start + DAY, each.profile, each.used) for each in visits]
+
+
 def _person(day: Day, mix: dict[str, float], number: int) -> Iterator[Visit]:
     own = random.Random(f"{day.seed}/{number}")  # noqa: S311 - a simulation
     [profile] = own.choices(list(mix), list(mix.values()))
