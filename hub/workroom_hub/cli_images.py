@@ -124,7 +124,7 @@ def check(
     The exit code is 1 if something is damaged. An engine refuses damaged parts by itself; this says
     which they are before somebody waits for a server.
     """
-    from workroom_hub.machine import images_command as command
+    from workroom_hub.machine import images_check as command
 
     if command.check(_stack(), name, what, repair=repair):
         raise typer.Exit(1)

@@ -1,8 +1,7 @@
-"""The registry of one machine with a real engine: push, pull, tokens, loss, damage."""
+"""The registry of one machine with a real engine: push, pull, tokens, loss."""
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -13,12 +12,12 @@ import requests
 from botocore.exceptions import ClientError
 from docker.errors import APIError, ImageNotFound
 
-from tests.registry.conftest import MINE, forget
+from tests.registry.conftest import MINE, fetch, forget
 from tests.support.registry_server import QUIET, PlainRegistry, RegistryServer, import_image
 from tests.support.s3_server import GATEWAY
 from workroom_hub.data_environment import BUCKET as TABLES
 from workroom_hub.data_environment import USERS
-from workroom_hub.errors import ImageError, RegistryError
+from workroom_hub.errors import ImageError
 from workroom_hub.machine import (
     data_s3,
     images_command,
@@ -36,16 +35,6 @@ from workroom_hub.settings import Settings
 
 pytestmark = pytest.mark.docker
 Build = Callable[..., Any]
-
-
-def fetch(engine: Any, server: RegistryServer, ref: str) -> bool:
-    settings = server.stack.settings.registry
-    return registry_images.fetch(engine, settings, server.stack.home, ref, QUIET)
-
-
-def blob_key(digest: str, half: str = "local") -> str:
-    algorithm, _, text = digest.partition(":")
-    return f"{half}/docker/registry/v2/blobs/{algorithm}/{text[:2]}/{text}/data"
 
 
 def test_an_image_is_pushed_once_by_its_content_and_pulled_by_its_digest(
@@ -165,7 +154,7 @@ def test_each_half_may_do_in_s3_what_it_must_and_no_more(
 ) -> None:
     build()
     pushed = images_command.push(server.stack, None)
-    bucket, key = registry_config.BUCKET, blob_key(pushed.digest)
+    bucket, key = registry_config.BUCKET, registry_config.blob_key(pushed.digest)
     local, cache = (_s3(server, half) for half in HALVES)
     people = data_s3.client(server.stack, GATEWAY, USERS)
 
@@ -292,68 +281,3 @@ def test_without_its_upstream_the_cache_is_away_and_our_images_are_not(
     with pytest.raises(ImageError, match="503") as refused:
         fetch(engine, alone, f"{alone.host}/library/other:1")
     assert refused.value.fix.startswith("That half of the registry does not run")
-
-
-def test_damaged_bytes_are_refused_named_removed_and_sent_again(
-    engine: Any, server: RegistryServer, build: Build, capsys: pytest.CaptureFixture[str]
-) -> None:
-    image = build()
-    pushed = images_command.push(server.stack, None)
-    client = registry_images.client(server.stack.settings.registry, server.stack.home, "notebook")
-    kept = client.look(pushed.digest)
-    assert kept is not None
-    layer = kept.blobs[-1]
-    s3, place = server.platform(), {"Bucket": registry_config.BUCKET, "Key": blob_key(layer)}
-    body = bytearray(s3.get_object(**place)["Body"].read())
-    body[len(body) // 2] ^= 1
-    s3.put_object(**place, Body=bytes(body))
-
-    saved = b"".join(image.save(named=f"{MINE}/notebook:latest"))
-    forget(engine, image.id)
-    with pytest.raises(ImageError, match=r"verification failed|digest") as refused:
-        fetch(engine, server, pushed.ref)
-    assert "images check" in refused.value.fix
-    with pytest.raises(ImageNotFound):
-        engine.images.get(pushed.ref)
-
-    loud = type(server.stack)(
-        server.stack.settings, None, server.stack.home, type(server.stack.report)()
-    )
-    assert images_command.check(loud, "notebook", pushed.tag, repair=False)
-    assert f"{layer[:19]} is damaged" in capsys.readouterr().out
-    server.remember_gateway()
-    assert images_command.check(loud, "notebook", pushed.tag, repair=True)
-    assert client.damaged(layer) == "it is missing"
-
-    engine.images.load(saved)
-    again = images_command.push(server.stack, None)
-    assert (again.ref, again.anew) == (pushed.ref, True)
-    assert not images_command.check(loud, "notebook", pushed.tag, repair=False)
-    forget(engine, image.id)
-    assert fetch(engine, server, pushed.ref)
-
-
-def test_a_manifest_that_was_changed_is_no_image(
-    engine: Any, server: RegistryServer, build: Build, capsys: pytest.CaptureFixture[str]
-) -> None:
-    image = build()
-    pushed = images_command.push(server.stack, None)
-    saved = b"".join(image.save(named=f"{MINE}/notebook:latest"))
-    forget(engine, image.id)
-    place = {"Bucket": registry_config.BUCKET, "Key": blob_key(pushed.digest)}
-    s3 = server.platform()
-    true = s3.get_object(**place)["Body"].read()
-    size = b'"size": %d' % json.loads(true)["config"]["size"]
-    assert size in true
-    s3.put_object(**place, Body=true.replace(size, size[:-1] + b"%d" % (9 - int(size[-1:])), 1))
-    with pytest.raises(ImageError):
-        fetch(engine, server, pushed.ref)
-    with pytest.raises(RegistryError, match="damaged"):
-        images_command.promote(server.stack, "notebook", pushed.tag)
-    server.remember_gateway()
-    assert images_command.check(server.stack, "notebook", pushed.digest, repair=True)
-    engine.images.load(saved)
-    again = images_command.push(server.stack, None)
-    assert (again.ref, again.anew) == (pushed.ref, True)
-    forget(engine, image.id)
-    assert fetch(engine, server, pushed.ref)
