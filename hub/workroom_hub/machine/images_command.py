@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import getpass
-import os
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
-from workroom_hub.errors import RegistryError, WorkroomError
+from workroom_hub.errors import ImageError, RegistryError, WorkroomError
 from workroom_hub.machine import engine, registry_images
 from workroom_hub.machine.console import human_bytes
 from workroom_hub.machine.image import RSTUDIO_LABEL, RSTUDIO_NOTE_LABEL
@@ -132,12 +130,7 @@ def promote(stack: Stack, name: str, what: str) -> Promotion:
     image = known(stack, name)
     kept, tag = find(stack, name, what)
     ref = f"{reference(stack.settings.registry, name)}@{kept.digest}"
-    if stack.spawner == "local" or stack.emulated:
-        client = engine.connect()
-        with stack.report.step(f"Image {ref}") as step:
-            anew = registry_images.fetch(client, stack.settings.registry, stack.home, ref, step)
-            step.result = "pulled" if anew else "here"
-        client.close()
+    _have(stack, ref)
     return promotions.promote(
         stack.home,
         Promotion(
@@ -147,7 +140,7 @@ def promote(stack: Stack, name: str, what: str) -> Promotion:
             tag=tag,
             rstudio=kept.labels.get(RSTUDIO_LABEL) or None,
             rstudio_note=kept.labels.get(RSTUDIO_NOTE_LABEL, ""),
-            by=_who(),
+            by=promotions.who(),
         ),
     )
 
@@ -156,21 +149,37 @@ def rollback(stack: Stack, name: str) -> tuple[Promotion, str]:
     """Take back the newest promotion; return it, and what people get now.
 
     Raises:
-        RegistryError: There is none.
+        RegistryError: There is none, or somebody promoted another meanwhile.
+        ImageError: What people got before cannot be fetched.
     """
     image = known(stack, name)
     before = standing(promotions.read(stack.home), name, image.ref)
-    former = before[-2] if len(before) > 1 else None
-    if former and (stack.spawner == "local" or stack.emulated):
-        client = engine.connect()
-        with stack.report.step(f"Image {former.ref}") as step:
-            anew = registry_images.fetch(
-                client, stack.settings.registry, stack.home, former.ref, step
-            )
-            step.result = "pulled" if anew else "here"
-        client.close()
-    taken, now = promotions.rollback(stack.home, name, image.ref, _who())
+    if before:
+        _have(stack, before[-2].ref if len(before) > 1 else image.ref)
+    taken, now = promotions.rollback(stack.home, name, image.ref, promotions.who(), expected=before)
     return taken, now.ref if now else image.ref
+
+
+def _have(stack: Stack, ref: str) -> None:
+    """On one machine, have an image in the engine before people get it.
+
+    Raises:
+        ImageError: It cannot be fetched.
+    """
+    if stack.spawner != "local" and not stack.emulated:
+        return
+    client = engine.connect()
+    try:
+        with stack.report.step(f"Image {ref}") as step:
+            if ref == stack.settings.build.tag and not client.images.list(name=ref):
+                raise ImageError(
+                    f"The engine has no image '{ref}', which people would get.",
+                    "Make it: workroom build",
+                )
+            anew = registry_images.fetch(client, stack.settings.registry, stack.home, ref, step)
+            step.result = "pulled" if anew else "here"
+    finally:
+        client.close()
 
 
 def fetch_promoted(client: DockerClient, stack: Stack) -> None:
@@ -272,10 +281,3 @@ def _row(tag: str, kept: Kept | str, digests: dict[str, str]) -> dict[str, Any]:
         "is": digests.get(kept.digest),
         "problem": "",
     }
-
-
-def _who() -> str:
-    try:
-        return os.environ.get("SUDO_USER") or getpass.getuser()
-    except (OSError, KeyError):
-        return str(os.geteuid())
