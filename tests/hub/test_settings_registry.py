@@ -10,7 +10,7 @@ import bcrypt
 import pytest
 
 from workroom_hub.config_file import load
-from workroom_hub.errors import ConfigError
+from workroom_hub.errors import ConfigError, RegistryError
 from workroom_hub.registry import credentials
 from workroom_hub.registry.credentials import Credentials
 from workroom_hub.registry.names import content_tag, find_digest, is_digest
@@ -157,10 +157,20 @@ def test_a_tag_says_what_went_in_and_what_came_out() -> None:
 
 def test_the_beginning_of_a_digest_is_enough_if_it_is_one() -> None:
     digests = [f"sha256:{x * 63}{y}" for x, y in ("ab", "ac", "bc")]
-    assert find_digest("sha256:b", digests) == find_digest("bb", digests) == digests[2]
-    with pytest.raises(Exception, match="beginning of 2 digests"):
-        find_digest("a", digests)
-    with pytest.raises(Exception, match="no image 'f'"):
-        find_digest("f", digests)
+    assert find_digest("sha256:bbbbbb", digests) == find_digest("b" * 8, digests) == digests[2]
+    with pytest.raises(RegistryError, match="beginning of 2 digests"):
+        find_digest("aaaaaa", digests)
+    with pytest.raises(RegistryError, match="no image 'ffffff'"):
+        find_digest("ffffff", digests)
+    assert find_digest(digests[0], digests) == digests[0]
     assert is_digest(digests[0])
     assert not is_digest("sha256:abc")
+
+
+@pytest.mark.parametrize(
+    "wanted", ["", "sha256:", "b", "bbbbb", "sha256:bbbbb", "b" * 65, "BBBBBB"]
+)
+def test_what_is_too_short_for_a_digest_is_none_though_only_one_begins_so(wanted: str) -> None:
+    with pytest.raises(RegistryError, match=f"no image '{wanted}'") as caught:
+        find_digest(wanted, [f"sha256:{'b' * 64}"])
+    assert "6 or more digits" in caught.value.fix

@@ -106,7 +106,7 @@ def test_what_cannot_be_fetched_or_is_not_there_is_not_promoted(
     (stack.home / FILE).unlink(missing_ok=True)
     build()
     images_command.push(stack, None)
-    for what in ("latest", "f" * 40, f"sha256:{'0' * 64}"):
+    for what in ("latest", "f" * 40, f"sha256:{'0' * 64}", "", "sha256:", "1"):
         with pytest.raises(RegistryError, match="has no image"):
             images_command.promote(stack, "notebook", what)
     with pytest.raises(RegistryError, match="no image 'gpu' under 'images'"):
