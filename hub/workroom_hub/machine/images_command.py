@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from workroom_hub.errors import ImageError, RegistryError, WorkroomError
+from workroom_hub.fields import slug
 from workroom_hub.machine import engine, registry_images
 from workroom_hub.machine.console import human_bytes
 from workroom_hub.machine.image import RSTUDIO_LABEL, RSTUDIO_NOTE_LABEL
@@ -26,11 +27,20 @@ _LOOKS = 8
 
 
 def image_name(stack: Stack, name: str | None) -> str:
-    """Return what the image of `workroom build` is called in the registry."""
+    """Return what the image of `workroom build` is called in the registry.
+
+    Raises:
+        RegistryError: The name that was given cannot be one.
+    """
+    if name is not None:
+        try:
+            return slug(name)
+        except ValueError as error:
+            raise RegistryError(f"--as is '{name}': {error}.", "Such as: --as notebook") from error
     settings = stack.settings
     built = next((i.name for i in settings.images if i.ref == settings.build.tag), None)
     last = settings.build.tag.rpartition("/")[2].partition(":")[0]
-    return name or built or last
+    return built or last
 
 
 def push(stack: Stack, name: str | None) -> Pushed:
@@ -38,7 +48,7 @@ def push(stack: Stack, name: str | None) -> Pushed:
 
     Raises:
         ImageError: There is none.
-        RegistryError: The registry refuses it, or there is none.
+        RegistryError: The registry refuses it, or there is none, or the name is none.
     """
     settings = stack.settings
     called = image_name(stack, name)
