@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -111,6 +112,9 @@ def test_no_verb_that_changes_something_passes_with_the_pull_token(
     for path in (f"manifests/{digest}", f"blobs/{digest}", "blobs/uploads/"):
         url = f"http://{server.host}/v2/workroom/notebook/{path}"
         assert requests.request(method, url, auth=auth, timeout=10).status_code == 401
+    for path in ("/v2/", "/"):
+        answer = requests.request(method, f"http://{server.host}{path}", auth=auth, timeout=10)
+        assert answer.status_code == 403, path
 
 
 def test_a_path_written_another_way_is_no_way_round(server: RegistryServer) -> None:
@@ -127,6 +131,15 @@ def test_a_path_written_another_way_is_no_way_round(server: RegistryServer) -> N
         asked.url = f"http://{server.host}{path}"
         with requests.Session() as session:
             assert session.send(asked, timeout=10).status_code in (401, 403, 404), path
+
+
+@pytest.mark.parametrize("path", ["/", "//", "/%2e", "/v2/..", "/v2/workroom/notebook/../../.."])
+def test_without_a_token_only_the_root_itself_is_asked(server: RegistryServer, path: str) -> None:
+    """The registry would answer anything but `/` with its cleaned path, or an error."""
+    connection = http.client.HTTPConnection(server.host, timeout=10)
+    connection.request("GET", path)
+    answer = connection.getresponse()
+    assert (answer.status, answer.getheader("Location"), answer.read()) == (200, None, b"")
 
 
 def test_the_halves_listen_on_no_port_and_no_secret_is_on_a_command_line(
