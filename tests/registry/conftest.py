@@ -57,8 +57,8 @@ def build(engine: Any, server: RegistryServer) -> Iterator[Callable[..., Any]]:
     """Make what `workroom build` would have made; the engine forgets it and its names after."""
     made: list[str] = []
 
-    def make(**labels: str) -> Any:
-        image = import_image(engine, f"{MINE}/notebook:latest", SIZE, **labels)
+    def make(size: int = SIZE, **labels: str) -> Any:
+        image = import_image(engine, f"{MINE}/notebook:latest", size, **labels)
         made.append(str(image.id))
         return image
 

@@ -131,10 +131,31 @@ def _has(s3: Any, place: dict[str, str]) -> bool:
     return True
 
 
+def test_a_part_that_became_shorter_is_damaged_though_its_read_breaks_off(
+    server: RegistryServer, build: Build
+) -> None:
+    """The registry remembers how long it was, so what it sends ends early each time."""
+    build()
+    pushed = images_command.push(server.stack, None)
+    client = registry_images.client(server.stack.settings.registry, server.stack.home, "notebook")
+    kept = client.look(pushed.digest)
+    assert kept is not None
+    layer = kept.blobs[-1]
+    s3, place = server.platform(), {"Key": registry_config.blob_key(layer)}
+    place["Bucket"] = registry_config.BUCKET
+    s3.put_object(**place, Body=s3.get_object(**place)["Body"].read()[: SIZE // 2])
+    with pytest.raises(RegistryError, match="could not be read to its end"):
+        client.damaged(layer)
+    assert images_check.check(loudly(server), "notebook", pushed.tag, repair=True)
+    assert client.damaged(layer) == "it is missing"
+    assert images_command.push(server.stack, None).anew
+    assert not images_check.check(loudly(server), "notebook", pushed.tag, repair=False)
+
+
 def test_a_registry_that_dies_while_it_is_read_loses_nothing(
     server: RegistryServer, build: Build, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    build()
+    build(32 * 2**20)  # more than the sockets on its way hold
     pushed = images_command.push(server.stack, None)
     s3, loud = server.platform(), loudly(server)
     client = registry_images.client(server.stack.settings.registry, server.stack.home, "notebook")

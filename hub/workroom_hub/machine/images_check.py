@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from workroom_hub.data_environment import PLATFORM
 from workroom_hub.errors import RegistryError
@@ -36,7 +36,8 @@ def check(stack: Stack, name: str, what: str | None, *, repair: bool) -> bool:
     for each in wanted:
         with stack.report.step(f"{name}:{each}") as step:
             try:
-                step.result = _read(client, images_command.find(stack, name, each)[0], read, step)
+                kept, _ = images_command.find(stack, name, each)
+                step.result = _read(stack, client, kept, read, step)
             except Damaged as error:
                 step.result = read[error.blob] = error.message
             except RegistryError as error:
@@ -56,17 +57,33 @@ def check(stack: Stack, name: str, what: str | None, *, repair: bool) -> bool:
     return bool(damaged) or unknown
 
 
-def _read(client: RegistryClient, kept: Kept, read: dict[str, str], step: Step) -> str:
+def _read(
+    stack: Stack, client: RegistryClient, kept: Kept, read: dict[str, str], step: Step
+) -> str:
     """Read an image's parts that were not read yet; return a line on all of them."""
     for number, blob in enumerate(kept.blobs, 1):
         step.update(f"part {number} of {len(kept.blobs)}")
         if blob not in read:
-            read[blob] = client.damaged(blob)
+            read[blob] = _problem(stack, client, blob)
     bad = [blob for blob in kept.blobs if read[blob]]
     return (
         "; ".join(f"{blob[:19]} is damaged: {read[blob]}" for blob in bad)
         or f"{len(kept.blobs)} parts, {human_bytes(kept.size)}, as their digests say"
     )
+
+
+def _problem(stack: Stack, client: RegistryClient, blob: str) -> str:
+    """Return what is wrong with a part, "" for nothing.
+
+    One that became shorter breaks off for ever, as the registry remembers how long it was; on this
+    machine S3 tells that from a registry that died.
+    """
+    try:
+        return client.damaged(blob)
+    except RegistryError:
+        if registry.is_here(stack) and registry_config.is_whole(_platform(stack), blob) is False:
+            return "its bytes are others"
+        raise
 
 
 def _spoilt_manifest(stack: Stack, name: str, what: str) -> str:
@@ -76,10 +93,14 @@ def _spoilt_manifest(stack: Stack, name: str, what: str) -> str:
     """
     if not registry.is_here(stack):
         return ""
-    s3 = data_s3.client(stack, stack.gateway(), PLATFORM)
+    s3 = _platform(stack)
     repository = f"{stack.settings.registry.repository}/{name}"
     digest = what if names.is_digest(what) else registry_config.tagged(s3, repository, what)
     return digest if digest and registry_config.is_whole(s3, digest) is False else ""
+
+
+def _platform(stack: Stack) -> Any:
+    return data_s3.client(stack, stack.gateway(), PLATFORM)
 
 
 def _remove(stack: Stack, blobs: list[str]) -> None:
@@ -93,7 +114,7 @@ def _remove(stack: Stack, blobs: list[str]) -> None:
             "Remove the objects named in docs/registry.md, A damaged image, with the key of who "
             "runs that registry.",
         )
-    platform = data_s3.client(stack, stack.gateway(), PLATFORM)
+    platform = _platform(stack)
     for blob in filter(names.is_digest, blobs):  # a tag without its manifest has nothing to remove
         if registry_config.is_whole(platform, blob):
             stack.report.line(f"{blob} is whole in S3, and stays.")
