@@ -7,12 +7,13 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from docker.errors import ImageNotFound
 
 from tests.registry.conftest import MINE, forget
 from tests.support.registry_server import RegistryServer
 from workroom_hub import configure
 from workroom_hub.errors import ImageError, RegistryError
-from workroom_hub.machine import images_command, registry_images
+from workroom_hub.machine import images, images_command, registry_images
 from workroom_hub.machine.stack import Stack
 from workroom_hub.runtime import Runtime
 from workroom_spawner.promotions import FILE
@@ -74,6 +75,35 @@ def test_promote_and_rollback_move_what_the_next_start_gets(
         images_command.rollback(stack, "notebook")
     history = json.loads((stack.home / FILE).read_text())["history"]
     assert [each["action"] for each in history] == ["promote"] * 2 + ["rollback"] * 2
+
+
+def test_settings_that_go_there_and_back_have_the_last_word_after_each_up(
+    engine: Any, server: RegistryServer, build: Build
+) -> None:
+    (server.stack.home / FILE).unlink(missing_ok=True)
+    pushed, made = [], []
+    for _ in range(3):
+        made.append(build())
+        pushed.append(images_command.push(server.stack, None))
+
+    def named(ref: str) -> Stack:
+        settings = server.stack.settings.model_dump()
+        settings["images"][0]["ref"] = ref
+        loaded = type(server.stack.settings).model_validate(settings)
+        return Stack(loaded, None, server.stack.home, server.stack.report)
+
+    here, there = named(pushed[0].ref), named(pushed[1].ref)
+    images.ensure(engine, here)
+    images_command.promote(here, "notebook", pushed[2].tag)
+    images.ensure(engine, here)
+    assert chosen(here).ref == pushed[2].ref
+    images.ensure(engine, there)
+    assert chosen(there).ref == pushed[1].ref
+    forget(engine, made[2].id)
+    images.ensure(engine, here)
+    assert chosen(here).ref == pushed[0].ref
+    with pytest.raises(ImageNotFound):
+        engine.images.get(pushed[2].ref)
 
 
 def test_a_promotion_while_a_rollback_fetches_is_not_taken_back(
