@@ -90,11 +90,14 @@ def rollback(
 
 @images.command()
 def history(name: Annotated[str | None, typer.Argument()] = None, json: Json = False) -> None:
-    """Show every promotion and rollback: when, who, what."""
+    """Show every promotion and rollback, and changes of workroom.yaml: when, who, what."""
+    from workroom_hub.machine import images_command as command
     from workroom_hub.registry import promotions
 
     stack = _stack(quiet=json)
     rows = [each for each in promotions.read(stack.home) if name in (None, each.image)]
+    if name is not None and not rows:  # of an image that was removed there is a history still
+        command.known(stack, name)
     if json:
         _print([vars(each) for each in rows])
         return
@@ -102,7 +105,8 @@ def history(name: Annotated[str | None, typer.Argument()] = None, json: Json = F
         what = each.ref or f"{each.replaces} (workroom.yaml's)"
         stack.report.line(f"{each.at}  {each.by}  {each.action} {each.image}: {what}")
     if not rows:
-        stack.report.line("Nothing was promoted yet: people get what workroom.yaml names.")
+        of = f" for '{name}'" if name else ""
+        stack.report.line(f"Nothing was promoted{of} yet: people get what workroom.yaml names.")
 
 
 @images.command()
@@ -124,7 +128,7 @@ def check(
     The exit code is 1 if something is damaged. An engine refuses damaged parts by itself; this says
     which they are before somebody waits for a server.
     """
-    from workroom_hub.machine import images_command as command
+    from workroom_hub.machine import images_check as command
 
     if command.check(_stack(), name, what, repair=repair):
         raise typer.Exit(1)
@@ -144,12 +148,21 @@ def tokens(
 
     from workroom_hub.registry.credentials import make_files
 
-    target = Path(folder).expanduser()
-    if target.exists():
+    try:
+        target = Path(folder).expanduser()
+        if target.exists():
+            raise RegistryError(
+                f"'{target}' is there already, and tokens in it would be lost.",
+                "Name a new folder.",
+            )
+        made = make_files(target)
+    except (OSError, RuntimeError) as error:
+        why = (isinstance(error, OSError) and error.strerror) or str(error)
         raise RegistryError(
-            f"'{target}' is there already, and tokens in it would be lost.", "Name a new folder."
-        )
-    for path in make_files(target):
+            f"The folder '{folder}' cannot be made: {why}.",
+            "Name a new folder where you may write.",
+        ) from error
+    for path in made:
         print(path)
 
 

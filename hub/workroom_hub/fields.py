@@ -15,7 +15,8 @@ _SIZE_UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 _SPAN_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
-def _slug(value: str) -> str:
+def slug(value: str) -> str:
+    """Return a short name that can be part of an address, else say what it must be."""
     if not _SLUG.fullmatch(value):
         raise ValueError(
             "use 1 to 32 lower-case letters, digits and inner hyphens, such as 'small-gpu'"
@@ -43,7 +44,7 @@ def parse_span(value: Any) -> int:
     return int(float(match[1]) * _SPAN_UNITS[match[2].lower()])
 
 
-Slug = Annotated[str, AfterValidator(_slug)]
+Slug = Annotated[str, AfterValidator(slug)]
 Size = Annotated[int, BeforeValidator(parse_size)]
 Span = Annotated[int, BeforeValidator(parse_span)]
 Port = Annotated[int, Field(ge=1, le=65535)]

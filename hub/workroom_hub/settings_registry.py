@@ -30,7 +30,11 @@ class Registry(Section):
     )
     repository: str = Field(
         "workroom",
-        description="What comes before an image's name. With Artifactory the key of the (virtual) repository, and folders if wanted: docker-virtual or docker-virtual/workroom.",
+        description="Folder of our images, which comes before their names: workroom or team/workroom.",
+    )
+    repository_key: str = Field(
+        "",
+        description="Kind `artifactory` with the repository path method: key of the (virtual) Docker repository, such as docker-virtual, which comes first in every name. Empty with the host name method, where `address` names the repository.",
     )
     push_credentials_file: Path | None = Field(
         None,
@@ -72,7 +76,17 @@ class Registry(Section):
     def _path(cls, value: str) -> str:
         if not re.fullmatch(rf"{_PART}(?:/{_PART})*", value):
             raise ValueError(
-                "write lower-case names with slashes between them, such as docker-virtual/workroom"
+                "write lower-case names with slashes between them, such as team/workroom"
+            )
+        return value
+
+    @field_validator("repository_key")
+    @classmethod
+    def _key(cls, value: str) -> str:
+        if value and not re.fullmatch(_PART, value):
+            raise ValueError(
+                "write the repository's key alone, such as docker-virtual; folders in it belong to "
+                "repository"
             )
         return value
 
@@ -99,6 +113,11 @@ class Registry(Section):
                 f"address: it is missing, and kind '{self.kind}' needs it; write a host such as "
                 "acme.jfrog.io"
             )
+        if self.repository_key and self.kind != "artifactory":
+            raise ValueError(
+                f"repository_key: it is for kind 'artifactory', and kind is '{self.kind}'; set kind, "
+                "or leave it out"
+            )
         if not elsewhere:
             names = ("address", "push_credentials_file", "pull_credentials_file")
             given = next((name for name in names if getattr(self, name)), "")
@@ -113,6 +132,10 @@ class Registry(Section):
     def host(self) -> str:
         """Where it answers, `HOST[:PORT]`; "" without one."""
         return f"127.0.0.1:{self.port}" if self.kind == "machine" else self.address
+
+    def path(self, name: str) -> str:
+        """Return where an image is at that address, ours as `REPOSITORY/NAME`."""
+        return f"{self.repository_key}/{name}" if self.repository_key else name
 
 
 def problem(registry: Registry, spawner: str, *, data: bool) -> str:
@@ -139,8 +162,8 @@ def problem(registry: Registry, spawner: str, *, data: bool) -> str:
 
 
 def reference(registry: Registry, name: str) -> str:
-    """Return the reference of our image `name`, without a tag: `HOST/REPOSITORY/NAME`."""
-    return f"{registry.host}/{registry.repository}/{name}"
+    """Return the reference of our image `name`, without a tag: `HOST/[KEY/]REPOSITORY/NAME`."""
+    return f"{registry.host}/{registry.path(f'{registry.repository}/{name}')}"
 
 
 def upstream_reference(registry: Registry, ref: str) -> str:
@@ -156,8 +179,6 @@ def upstream_reference(registry: Registry, ref: str) -> str:
     if registry.kind == "none" or checks.names_registry(ref):
         return ""
     path = ref if "/" in ref.partition("@")[0] else f"library/{ref}"
-    if registry.kind == "artifactory":
-        return f"{registry.host}/{registry.repository.partition('/')[0]}/{path}"
     if path.startswith(f"{registry.repository}/"):
         return ""
-    return f"{registry.host}/{path}"
+    return f"{registry.host}/{registry.path(path)}"

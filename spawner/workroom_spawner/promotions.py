@@ -10,12 +10,13 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 FILE = "promotions.json"
 """Name of the file in the state folder."""
+_ACTIONS = ("promote", "rollback", "settings")
 
 
 @dataclass(frozen=True)
@@ -24,8 +25,8 @@ class Promotion:
 
     Attributes:
         image: Name of the image in the settings.
-        ref: What is started from then on, `repository@sha256:…`; "" after a rollback that took
-            back the first promotion: what the settings name.
+        ref: What is started from then on, `repository@sha256:…`; "" for what the settings name:
+            after a rollback that took back the first promotion, and when they were changed.
         replaces: What the settings named then; while they name something else, this is not in
             force.
         tag: Tag the digest had in the registry, or "".
@@ -33,7 +34,8 @@ class Promotion:
         rstudio_note: Why there is none, or "".
         at: When, ISO 8601 in UTC.
         by: Who, as the machine knows them.
-        action: "promote" or "rollback".
+        action: "promote", "rollback", or "settings" when these came to name `replaces`, which ends
+            every promotion of the image before it.
     """
 
     image: str
@@ -59,13 +61,28 @@ def parse(text: str) -> tuple[Promotion, ...]:
         ValueError: It is not a history of promotions.
     """
     try:
-        return tuple(Promotion(**each) for each in json.loads(text)["history"])
+        rows = json.loads(text)["history"]
+        if not isinstance(rows, list):
+            raise TypeError("history is no list")
+        return tuple(_checked(Promotion(**row)) for row in rows)
     except (KeyError, TypeError) as error:
         raise ValueError(f"not a history of promotions: {error}") from error
 
 
+def _checked(entry: Promotion) -> Promotion:
+    for field in fields(entry):
+        value = getattr(entry, field.name)
+        if not (isinstance(value, str) or (field.name == "rstudio" and value is None)):
+            raise ValueError(f"not a history of promotions: {field.name} is {value!r}, not text")
+    if entry.action not in _ACTIONS:
+        raise ValueError(f"not a history of promotions: action is {entry.action!r}")
+    if entry.action == "promote" and not entry.ref:
+        raise ValueError("not a history of promotions: ref of a promotion is empty")
+    return entry
+
+
 def standing(history: Iterable[Promotion], image: str, ref: str) -> list[Promotion]:
-    """Return the promotions of an image that no rollback took back, the newest last.
+    """Return the promotions of an image that nothing took back or ended, the newest last.
 
     Args:
         history: All promotions, the oldest first.
@@ -75,9 +92,13 @@ def standing(history: Iterable[Promotion], image: str, ref: str) -> list[Promoti
     """
     stack: list[Promotion] = []
     for each in history:
-        if (each.image, each.replaces) != (image, ref):
+        if each.image != image:
             continue
-        if each.action == "rollback":
+        if each.action == "settings":
+            stack.clear()
+        elif each.replaces != ref:
+            continue
+        elif each.action == "rollback":
             del stack[-1:]
         else:
             stack.append(each)

@@ -2,6 +2,8 @@
 
 lies        the manifest's bytes are not those of its digest
 lost_half   a layer ends early
+other_layer a layer is another's bytes
+no_config   the image's configuration is missing
 no_registry the page of something else
 endless     a manifest without end
 thief       the log-in it names is of another scheme
@@ -108,6 +110,10 @@ class RegistryOfBadDays:
             }.get(self.flaw, MANIFEST)
             return 200, body, {"Docker-Content-Digest": digest(MANIFEST)}
         blobs = {digest(CONFIG): CONFIG, digest(LAYER): LAYER}
+        if self.flaw == "other_layer":
+            blobs[digest(LAYER)] = LAYER[::-1]
+        elif self.flaw == "no_config":
+            del blobs[digest(CONFIG)]
         if "/blobs/" in path and name in blobs:
             return 200, blobs[name]
         return 404, b"{}"

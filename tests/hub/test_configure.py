@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import runpy
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,10 @@ import pytest
 from traitlets.config import Config
 
 from workroom_hub import configure
+from workroom_hub.registry import promotions
 from workroom_hub.runtime import ImageFacts, Runtime
 from workroom_hub.settings import Settings
+from workroom_spawner.promotions import FILE, Promotion
 
 GIB = 2**30
 
@@ -144,6 +147,25 @@ def test_secrets_are_made_once_and_private(runtime: Runtime) -> None:
 def test_config_file_stays_small() -> None:
     lines = (Path(configure.__file__).parent / "jupyterhub_config.py").read_text().splitlines()
     assert len(lines) < 20
+
+
+def test_a_hub_that_starts_takes_down_what_the_settings_name(
+    runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And starts all the same where it cannot."""
+    image = Settings().images[0]
+    promotions.promote(runtime.home, Promotion(image.name, "r.example.com/a@sha256:1", "older:1"))
+    monkeypatch.setattr("workroom_hub.config_file.load", lambda _: Settings())
+    monkeypatch.setattr(Runtime, "load", lambda _: runtime)
+    file = Path(configure.__file__).parent / "jupyterhub_config.py"
+    runpy.run_path(str(file), {"c": Config()})
+    last = promotions.read(runtime.home)[-1]
+    assert (last.action, last.replaces) == ("settings", image.ref)
+    (runtime.home / FILE).write_text("{")
+    c = Config()
+    runpy.run_path(str(file), {"c": c})
+    assert c.JupyterHub.default_url == "/hub/home"
+    assert (runtime.home / FILE).read_text() == "{"
 
 
 @pytest.mark.parametrize(

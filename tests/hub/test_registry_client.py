@@ -66,9 +66,21 @@ def test_bytes_that_are_not_the_digests_are_damage(
     assert caught.value.blob == digest(MANIFEST)
 
 
-def test_a_layer_that_ends_early_or_is_missing_is_damaged(there: RegistryOfBadDays) -> None:
+def test_a_layer_that_is_cut_short_is_not_called_damaged(there: RegistryOfBadDays) -> None:
     there.flaw = "lost_half"
-    assert "ends early" in client(there).damaged(digest(LAYER))
+    with pytest.raises(RegistryError, match="could not be read to its end") as caught:
+        client(there).damaged(digest(LAYER))
+    assert digest(LAYER) in caught.value.message
+    assert caught.value.fix == "Run it again."
+
+
+def test_a_part_that_is_missing_or_something_else_is_damaged(there: RegistryOfBadDays) -> None:
+    there.flaw = "other_layer"
+    assert client(there).damaged(digest(LAYER)).startswith("its bytes are sha256:")
+    there.flaw = "no_config"
+    with pytest.raises(Damaged, match=r"The configuration sha256:.* are missing") as caught:
+        client(there).look(TAGS[0])
+    assert caught.value.blob == digest(CONFIG)
     assert client(there).damaged(digest(b"other")) == "it is missing"
     assert not client(there).has(digest(b"other"))
 

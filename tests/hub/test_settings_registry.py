@@ -10,12 +10,15 @@ import bcrypt
 import pytest
 
 from workroom_hub.config_file import load
-from workroom_hub.errors import ConfigError
+from workroom_hub.errors import ConfigError, RegistryError
+from workroom_hub.machine import registry_images
 from workroom_hub.registry import credentials
 from workroom_hub.registry.credentials import Credentials
 from workroom_hub.registry.names import content_tag, find_digest, is_digest
 from workroom_hub.settings import Settings
 from workroom_hub.settings_registry import Registry, reference, upstream_reference
+
+JFROG = "registry: {kind: artifactory, address: acme.jfrog.io"
 
 
 def checked(tmp_path: Path, text: str) -> Settings:
@@ -28,7 +31,9 @@ def checked(tmp_path: Path, text: str) -> Settings:
     [
         ("registry: {kind: distribution}", "registry.address: it is missing"),
         ("registry: {kind: artifactory, address: 'https://acme.jfrog.io'}", "without https://"),
-        ("registry: {kind: artifactory, address: acme.jfrog.io, repository: Docker}", "lower-case"),
+        (f"{JFROG}, repository: Docker}}", "lower-case"),
+        ("registry: {kind: machine, repository_key: docker}", "repository_key: it is for kind"),
+        (f"{JFROG}, repository_key: docker/workroom}}", "key alone"),
         ("registry: {kind: machine, address: acme.jfrog.io}", "address: it is for kind"),
         ("registry: {push_credentials_file: a.json}", "push_credentials_file: it is for kind"),
         ("registry: {kind: machine}\ndata: {enabled: false}", "this machine's S3 server"),
@@ -72,17 +77,28 @@ def test_names_of_our_images_and_of_others_through_the_cache() -> None:
     assert reference(machine, "notebook") == "127.0.0.1:5005/workroom/notebook"
     through = [upstream_reference(machine, ref) for ref in ("debian:bookworm-slim", "a/b@sha256:0")]
     assert through == ["127.0.0.1:5005/library/debian:bookworm-slim", "127.0.0.1:5005/a/b@sha256:0"]
-    company = registry(
-        kind="artifactory", address="acme.jfrog.io", repository="docker-virtual/workroom"
-    )
-    assert reference(company, "notebook") == "acme.jfrog.io/docker-virtual/workroom/notebook"
-    assert (
-        upstream_reference(company, "debian:12") == "acme.jfrog.io/docker-virtual/library/debian:12"
-    )
     for ref in ("quay.io/a/b:1", "localhost:5000/a:1"):
         assert upstream_reference(machine, ref) == ""
     assert upstream_reference(machine, "workroom/notebook:1") == "", "that is ours"
     assert upstream_reference(registry(), "debian:12") == ""
+
+
+@pytest.mark.parametrize(
+    ("address", "key", "before"),
+    [
+        ("acme.jfrog.io", "docker-virtual", "acme.jfrog.io/docker-virtual"),
+        ("docker-virtual.acme.com", "", "docker-virtual.acme.com"),
+    ],
+)
+def test_both_methods_of_artifactory_reach_our_images_and_its_cache(
+    tmp_path: Path, address: str, key: str, before: str
+) -> None:
+    company = registry(kind="artifactory", address=address, repository_key=key)
+    assert reference(company, "notebook") == f"{before}/workroom/notebook"
+    through = [upstream_reference(company, ref) for ref in ("debian:12", "a/b:1", "workroom/x:1")]
+    assert through == [f"{before}/library/debian:12", f"{before}/a/b:1", ""]
+    asked = registry_images.client(company, tmp_path, "notebook")
+    assert f"{asked.host}/{asked.repository}" == reference(company, "notebook")
 
 
 def test_files_of_tokens_are_taken_from_the_settings_folder(tmp_path: Path) -> None:
@@ -157,10 +173,20 @@ def test_a_tag_says_what_went_in_and_what_came_out() -> None:
 
 def test_the_beginning_of_a_digest_is_enough_if_it_is_one() -> None:
     digests = [f"sha256:{x * 63}{y}" for x, y in ("ab", "ac", "bc")]
-    assert find_digest("sha256:b", digests) == find_digest("bb", digests) == digests[2]
-    with pytest.raises(Exception, match="beginning of 2 digests"):
-        find_digest("a", digests)
-    with pytest.raises(Exception, match="no image 'f'"):
-        find_digest("f", digests)
+    assert find_digest("sha256:bbbbbb", digests) == find_digest("b" * 8, digests) == digests[2]
+    with pytest.raises(RegistryError, match="beginning of 2 digests"):
+        find_digest("aaaaaa", digests)
+    with pytest.raises(RegistryError, match="no image 'ffffff'"):
+        find_digest("ffffff", digests)
+    assert find_digest(digests[0], digests) == digests[0]
     assert is_digest(digests[0])
     assert not is_digest("sha256:abc")
+
+
+@pytest.mark.parametrize(
+    "wanted", ["", "sha256:", "b", "bbbbb", "sha256:bbbbb", "b" * 65, "BBBBBB"]
+)
+def test_what_is_too_short_for_a_digest_is_none_though_only_one_begins_so(wanted: str) -> None:
+    with pytest.raises(RegistryError, match=f"no image '{wanted}'") as caught:
+        find_digest(wanted, [f"sha256:{'b' * 64}"])
+    assert "6 or more digits" in caught.value.fix

@@ -10,8 +10,8 @@ import docker
 import pytest
 from docker.errors import APIError, ImageNotFound
 
-from tests.support.registry_server import PlainRegistry, RegistryServer, import_image
-from workroom_hub.machine import registry
+from tests.support.registry_server import QUIET, PlainRegistry, RegistryServer, import_image
+from workroom_hub.machine import registry, registry_images
 
 MINE = "workroom-registry-test"
 SIZE = 2 * 2**20
@@ -57,8 +57,8 @@ def build(engine: Any, server: RegistryServer) -> Iterator[Callable[..., Any]]:
     """Make what `workroom build` would have made; the engine forgets it and its names after."""
     made: list[str] = []
 
-    def make(**labels: str) -> Any:
-        image = import_image(engine, f"{MINE}/notebook:latest", SIZE, **labels)
+    def make(size: int = SIZE, **labels: str) -> Any:
+        image = import_image(engine, f"{MINE}/notebook:latest", size, **labels)
         made.append(str(image.id))
         return image
 
@@ -71,3 +71,9 @@ def forget(engine: Any, image_id: str) -> None:
     """Have the engine forget an image: names, layers, all."""
     with suppress(ImageNotFound, APIError):
         engine.images.remove(image_id, force=True)
+
+
+def fetch(engine: Any, server: RegistryServer, ref: str) -> bool:
+    """Fetch an image as a start does; return whether it had to be pulled."""
+    settings = server.stack.settings.registry
+    return registry_images.fetch(engine, settings, server.stack.home, ref, QUIET)

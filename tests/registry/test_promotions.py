@@ -7,12 +7,13 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from docker.errors import ImageNotFound
 
 from tests.registry.conftest import MINE, forget
 from tests.support.registry_server import RegistryServer
 from workroom_hub import configure
 from workroom_hub.errors import ImageError, RegistryError
-from workroom_hub.machine import images_command
+from workroom_hub.machine import images, images_command, registry_images
 from workroom_hub.machine.stack import Stack
 from workroom_hub.runtime import Runtime
 from workroom_spawner.promotions import FILE
@@ -63,12 +64,69 @@ def test_promote_and_rollback_move_what_the_next_start_gets(
     images_command.fetch_promoted(engine, stack)
     assert engine.images.get(first.ref).id == first_image.id
 
+    with pytest.raises(ImageError, match=f"no image '{PLAIN}'") as missing:
+        images_command.rollback(stack, "notebook")
+    assert missing.value.fix == "Make it: workroom build"
+    assert chosen(stack).ref == first.ref, "a start that would fail is worse"
+    build()
     _, ref = images_command.rollback(stack, "notebook")
     assert ref == chosen(stack).ref == PLAIN
     with pytest.raises(RegistryError, match="Nothing was promoted"):
         images_command.rollback(stack, "notebook")
     history = json.loads((stack.home / FILE).read_text())["history"]
     assert [each["action"] for each in history] == ["promote"] * 2 + ["rollback"] * 2
+
+
+def test_settings_that_go_there_and_back_have_the_last_word_after_each_up(
+    engine: Any, server: RegistryServer, build: Build
+) -> None:
+    (server.stack.home / FILE).unlink(missing_ok=True)
+    pushed, made = [], []
+    for _ in range(3):
+        made.append(build())
+        pushed.append(images_command.push(server.stack, None))
+
+    def named(ref: str) -> Stack:
+        settings = server.stack.settings.model_dump()
+        settings["images"][0]["ref"] = ref
+        loaded = type(server.stack.settings).model_validate(settings)
+        return Stack(loaded, None, server.stack.home, server.stack.report)
+
+    here, there = named(pushed[0].ref), named(pushed[1].ref)
+    images.ensure(engine, here)
+    images_command.promote(here, "notebook", pushed[2].tag)
+    images.ensure(engine, here)
+    assert chosen(here).ref == pushed[2].ref
+    images.ensure(engine, there)
+    assert chosen(there).ref == pushed[1].ref
+    forget(engine, made[2].id)
+    images.ensure(engine, here)
+    assert chosen(here).ref == pushed[0].ref
+    with pytest.raises(ImageNotFound):
+        engine.images.get(pushed[2].ref)
+
+
+def test_a_promotion_while_a_rollback_fetches_is_not_taken_back(
+    server: RegistryServer, build: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stack = server.stack
+    (stack.home / FILE).unlink(missing_ok=True)
+    tags = []
+    for _ in range(2):
+        build()
+        tags.append(images_command.push(stack, None).tag)
+    images_command.promote(stack, "notebook", tags[0])
+    fetch = registry_images.fetch
+
+    def slow(*given: Any) -> bool:
+        monkeypatch.undo()
+        images_command.promote(stack, "notebook", tags[1])
+        return fetch(*given)
+
+    monkeypatch.setattr(registry_images, "fetch", slow)
+    with pytest.raises(RegistryError, match="Somebody changed it meanwhile"):
+        images_command.rollback(stack, "notebook")
+    assert chosen(stack).ref.endswith(images_command.find(stack, "notebook", tags[1])[0].digest)
 
 
 def test_what_cannot_be_fetched_or_is_not_there_is_not_promoted(
@@ -78,7 +136,7 @@ def test_what_cannot_be_fetched_or_is_not_there_is_not_promoted(
     (stack.home / FILE).unlink(missing_ok=True)
     build()
     images_command.push(stack, None)
-    for what in ("latest", "f" * 40, f"sha256:{'0' * 64}"):
+    for what in ("latest", "f" * 40, f"sha256:{'0' * 64}", "", "sha256:", "1"):
         with pytest.raises(RegistryError, match="has no image"):
             images_command.promote(stack, "notebook", what)
     with pytest.raises(RegistryError, match="no image 'gpu' under 'images'"):

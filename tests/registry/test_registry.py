@@ -1,8 +1,8 @@
-"""The registry of one machine with a real engine: push, pull, tokens, loss, damage."""
+"""The registry of one machine with a real engine: push, pull, tokens, loss."""
 
 from __future__ import annotations
 
-import json
+import http.client
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -13,12 +13,12 @@ import requests
 from botocore.exceptions import ClientError
 from docker.errors import APIError, ImageNotFound
 
-from tests.registry.conftest import MINE, forget
+from tests.registry.conftest import MINE, fetch, forget
 from tests.support.registry_server import QUIET, PlainRegistry, RegistryServer, import_image
 from tests.support.s3_server import GATEWAY
 from workroom_hub.data_environment import BUCKET as TABLES
 from workroom_hub.data_environment import USERS
-from workroom_hub.errors import ImageError, RegistryError
+from workroom_hub.errors import ImageError
 from workroom_hub.machine import (
     data_s3,
     images_command,
@@ -36,16 +36,6 @@ from workroom_hub.settings import Settings
 
 pytestmark = pytest.mark.docker
 Build = Callable[..., Any]
-
-
-def fetch(engine: Any, server: RegistryServer, ref: str) -> bool:
-    settings = server.stack.settings.registry
-    return registry_images.fetch(engine, settings, server.stack.home, ref, QUIET)
-
-
-def blob_key(digest: str, half: str = "local") -> str:
-    algorithm, _, text = digest.partition(":")
-    return f"{half}/docker/registry/v2/blobs/{algorithm}/{text[:2]}/{text}/data"
 
 
 def test_an_image_is_pushed_once_by_its_content_and_pulled_by_its_digest(
@@ -122,6 +112,9 @@ def test_no_verb_that_changes_something_passes_with_the_pull_token(
     for path in (f"manifests/{digest}", f"blobs/{digest}", "blobs/uploads/"):
         url = f"http://{server.host}/v2/workroom/notebook/{path}"
         assert requests.request(method, url, auth=auth, timeout=10).status_code == 401
+    for path in ("/v2/", "/"):
+        answer = requests.request(method, f"http://{server.host}{path}", auth=auth, timeout=10)
+        assert answer.status_code == 403, path
 
 
 def test_a_path_written_another_way_is_no_way_round(server: RegistryServer) -> None:
@@ -138,6 +131,15 @@ def test_a_path_written_another_way_is_no_way_round(server: RegistryServer) -> N
         asked.url = f"http://{server.host}{path}"
         with requests.Session() as session:
             assert session.send(asked, timeout=10).status_code in (401, 403, 404), path
+
+
+@pytest.mark.parametrize("path", ["/", "//", "/%2e", "/v2/..", "/v2/workroom/notebook/../../.."])
+def test_without_a_token_only_the_root_itself_is_asked(server: RegistryServer, path: str) -> None:
+    """The registry would answer anything but `/` with its cleaned path, or an error."""
+    connection = http.client.HTTPConnection(server.host, timeout=10)
+    connection.request("GET", path)
+    answer = connection.getresponse()
+    assert (answer.status, answer.getheader("Location"), answer.read()) == (200, None, b"")
 
 
 def test_the_halves_listen_on_no_port_and_no_secret_is_on_a_command_line(
@@ -165,7 +167,7 @@ def test_each_half_may_do_in_s3_what_it_must_and_no_more(
 ) -> None:
     build()
     pushed = images_command.push(server.stack, None)
-    bucket, key = registry_config.BUCKET, blob_key(pushed.digest)
+    bucket, key = registry_config.BUCKET, registry_config.blob_key(pushed.digest)
     local, cache = (_s3(server, half) for half in HALVES)
     people = data_s3.client(server.stack, GATEWAY, USERS)
 
@@ -292,68 +294,3 @@ def test_without_its_upstream_the_cache_is_away_and_our_images_are_not(
     with pytest.raises(ImageError, match="503") as refused:
         fetch(engine, alone, f"{alone.host}/library/other:1")
     assert refused.value.fix.startswith("That half of the registry does not run")
-
-
-def test_damaged_bytes_are_refused_named_removed_and_sent_again(
-    engine: Any, server: RegistryServer, build: Build, capsys: pytest.CaptureFixture[str]
-) -> None:
-    image = build()
-    pushed = images_command.push(server.stack, None)
-    client = registry_images.client(server.stack.settings.registry, server.stack.home, "notebook")
-    kept = client.look(pushed.digest)
-    assert kept is not None
-    layer = kept.blobs[-1]
-    s3, place = server.platform(), {"Bucket": registry_config.BUCKET, "Key": blob_key(layer)}
-    body = bytearray(s3.get_object(**place)["Body"].read())
-    body[len(body) // 2] ^= 1
-    s3.put_object(**place, Body=bytes(body))
-
-    saved = b"".join(image.save(named=f"{MINE}/notebook:latest"))
-    forget(engine, image.id)
-    with pytest.raises(ImageError, match=r"verification failed|digest") as refused:
-        fetch(engine, server, pushed.ref)
-    assert "images check" in refused.value.fix
-    with pytest.raises(ImageNotFound):
-        engine.images.get(pushed.ref)
-
-    loud = type(server.stack)(
-        server.stack.settings, None, server.stack.home, type(server.stack.report)()
-    )
-    assert images_command.check(loud, "notebook", pushed.tag, repair=False)
-    assert f"{layer[:19]} is damaged" in capsys.readouterr().out
-    server.remember_gateway()
-    assert images_command.check(loud, "notebook", pushed.tag, repair=True)
-    assert client.damaged(layer) == "it is missing"
-
-    engine.images.load(saved)
-    again = images_command.push(server.stack, None)
-    assert (again.ref, again.anew) == (pushed.ref, True)
-    assert not images_command.check(loud, "notebook", pushed.tag, repair=False)
-    forget(engine, image.id)
-    assert fetch(engine, server, pushed.ref)
-
-
-def test_a_manifest_that_was_changed_is_no_image(
-    engine: Any, server: RegistryServer, build: Build, capsys: pytest.CaptureFixture[str]
-) -> None:
-    image = build()
-    pushed = images_command.push(server.stack, None)
-    saved = b"".join(image.save(named=f"{MINE}/notebook:latest"))
-    forget(engine, image.id)
-    place = {"Bucket": registry_config.BUCKET, "Key": blob_key(pushed.digest)}
-    s3 = server.platform()
-    true = s3.get_object(**place)["Body"].read()
-    size = b'"size": %d' % json.loads(true)["config"]["size"]
-    assert size in true
-    s3.put_object(**place, Body=true.replace(size, size[:-1] + b"%d" % (9 - int(size[-1:])), 1))
-    with pytest.raises(ImageError):
-        fetch(engine, server, pushed.ref)
-    with pytest.raises(RegistryError, match="damaged"):
-        images_command.promote(server.stack, "notebook", pushed.tag)
-    server.remember_gateway()
-    assert images_command.check(server.stack, "notebook", pushed.digest, repair=True)
-    engine.images.load(saved)
-    again = images_command.push(server.stack, None)
-    assert (again.ref, again.anew) == (pushed.ref, True)
-    forget(engine, image.id)
-    assert fetch(engine, server, pushed.ref)

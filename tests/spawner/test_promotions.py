@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,6 +24,11 @@ A, B, C = (f"registry.acme.internal/workroom/notebook@sha256:{x * 64}" for x in 
 
 def promoted(ref: str, image: str = "notebook", replaces: str = PLAIN) -> Promotion:
     return Promotion(image, ref, replaces, rstudio=f"of {ref[-1]}")
+
+
+def named(ref: str, image: str = "notebook") -> Promotion:
+    """The settings came to name another reference."""
+    return Promotion(image, "", ref, action="settings")
 
 
 BACK = Promotion("notebook", "", PLAIN, action="rollback")
@@ -75,7 +81,10 @@ def test_what_is_in_force_follows_from_the_history(
 def test_who_changes_the_settings_after_a_promotion_has_the_last_word() -> None:
     history = [promoted(A)]
     assert in_force(history, "notebook", "workroom/notebook:new") is None
-    assert standing(history, "notebook", PLAIN), "and it holds again when the settings go back"
+    there_and_back = [*history, named("workroom/notebook:new"), named(PLAIN)]
+    assert not standing(there_and_back, "notebook", PLAIN), "the settings have said it again"
+    assert standing([*there_and_back, promoted(B)], "notebook", PLAIN) == [promoted(B)]
+    assert standing([*history, named(PLAIN, "other")], "notebook", PLAIN) == history
 
 
 def test_a_start_takes_what_was_promoted_a_moment_ago(catalog: Catalog, file: Path) -> None:
@@ -101,7 +110,20 @@ def test_the_other_images_and_the_page_know_it(catalog: Catalog, file: Path) -> 
     assert shown == {"notebook": "of a", "other": None}
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"history": [{"image": 1}]}', '{"history": [1]}'])
+def row(**changed: object) -> str:
+    entry = {"image": "notebook", "ref": A, "replaces": PLAIN, **changed}
+    return json.dumps({"version": 1, "history": [entry]})
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "{", "[]", '{"history": [{"image": 1}]}', '{"history": [1]}', '{"history": {}}'),
+        *(row(ref=5), row(ref=""), row(image=None), row(replaces=[PLAIN]), row(tag=1)),
+        *(row(rstudio=2024.1), row(rstudio_note=None), row(at=1), row(by={}), row(more="")),
+        *(row(action="demote"), row(action=None)),
+    ],
+)
 def test_a_damaged_file_changes_nothing_and_says_so(
     catalog: Catalog, file: Path, text: str
 ) -> None:

@@ -170,7 +170,7 @@ def registry_check(stack: Stack) -> Check:
         tags = registry_images.client(chosen, stack.home, image).tags()
     except WorkroomError as error:
         return Check(name, "failed", error.message, error.fix)
-    said = f"{chosen.host} answers; {len(tags)} of {chosen.repository}/{image}"
+    said = f"{chosen.host} answers; {len(tags)} of {chosen.path(f'{chosen.repository}/{image}')}"
     if here and not registry.half_answers(stack.home, "cache"):
         return Check(
             name,

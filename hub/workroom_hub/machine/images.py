@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from workroom_hub.errors import ImageError
 from workroom_hub.machine import image, images_command, registry_images
+from workroom_hub.registry import promotions
 from workroom_hub.runtime import ImageFacts
 
 if TYPE_CHECKING:
@@ -27,6 +28,9 @@ def ensure(client: DockerClient, stack: Stack) -> dict[str, ImageFacts]:
         else:
             _pull(client, stack, ref)
         found[ref] = image.image_facts(ref)
+    # Before promotions are fetched: one that these settings have ended need not be had any more.
+    refs = {i.name: i.ref for i in stack.settings.images}
+    promotions.note_settings(stack.home, refs, promotions.who())
     images_command.fetch_promoted(client, stack)
     return found
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import getpass
-import os
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
-from workroom_hub.data_environment import PLATFORM
-from workroom_hub.errors import RegistryError, WorkroomError
-from workroom_hub.machine import data_s3, engine, registry, registry_config, registry_images
+from workroom_hub.errors import ImageError, RegistryError, WorkroomError
+from workroom_hub.fields import slug
+from workroom_hub.machine import engine, registry_images
 from workroom_hub.machine.console import human_bytes
 from workroom_hub.machine.image import RSTUDIO_LABEL, RSTUDIO_NOTE_LABEL
 from workroom_hub.registry import names, promotions
@@ -29,11 +27,20 @@ _LOOKS = 8
 
 
 def image_name(stack: Stack, name: str | None) -> str:
-    """Return what the image of `workroom build` is called in the registry."""
+    """Return what the image of `workroom build` is called in the registry.
+
+    Raises:
+        RegistryError: The name that was given cannot be one.
+    """
+    if name is not None:
+        try:
+            return slug(name)
+        except ValueError as error:
+            raise RegistryError(f"--as is '{name}': {error}.", "Such as: --as notebook") from error
     settings = stack.settings
     built = next((i.name for i in settings.images if i.ref == settings.build.tag), None)
     last = settings.build.tag.rpartition("/")[2].partition(":")[0]
-    return name or built or last
+    return built or last
 
 
 def push(stack: Stack, name: str | None) -> Pushed:
@@ -41,7 +48,7 @@ def push(stack: Stack, name: str | None) -> Pushed:
 
     Raises:
         ImageError: There is none.
-        RegistryError: The registry refuses it, or there is none.
+        RegistryError: The registry refuses it, or there is none, or the name is none.
     """
     settings = stack.settings
     called = image_name(stack, name)
@@ -77,17 +84,7 @@ def collect(stack: Stack) -> list[dict[str, Any]]:
                 "by": new.by if new else None,
                 "former": former,
                 "problem": problem,
-                "registry": [
-                    {
-                        "tag": tag,
-                        "digest": each.digest,
-                        "created": each.created[:19] + "Z" if each.created else None,
-                        "bytes": each.size,
-                        "rstudio": each.labels.get(RSTUDIO_LABEL) or None,
-                        "is": digests.get(each.digest),
-                    }
-                    for tag, each in kept
-                ],
+                "registry": [_row(tag, each, digests) for tag, each in kept],
             }
         )
     return rows
@@ -119,13 +116,16 @@ def show(found: list[dict[str, Any]]) -> None:
         for each in row["registry"]:
             table.add_row(
                 escape(each["tag"]),
-                each["digest"][7:19],
+                (each["digest"] or "")[7:19],
                 (each["created"] or "")[:10],
-                human_bytes(each["bytes"]),
+                "" if each["bytes"] is None else human_bytes(each["bytes"]),
                 escape(each["rstudio"] or ""),
-                each["is"] or "",
+                each["is"] or ("see below" if each["problem"] else ""),
             )
         console.print(table)
+        for each in row["registry"]:
+            if each["problem"]:
+                console.print(f"  [yellow]{escape(each['tag'])}: {escape(each['problem'])}[/]")
 
 
 def promote(stack: Stack, name: str, what: str) -> Promotion:
@@ -137,15 +137,10 @@ def promote(stack: Stack, name: str, what: str) -> Promotion:
         RegistryError: The registry does not have it.
         ImageError: It cannot be fetched.
     """
-    image = _image(stack, name)
-    kept, tag = _find(stack, name, what)
+    image = known(stack, name)
+    kept, tag = find(stack, name, what)
     ref = f"{reference(stack.settings.registry, name)}@{kept.digest}"
-    if stack.spawner == "local" or stack.emulated:
-        client = engine.connect()
-        with stack.report.step(f"Image {ref}") as step:
-            anew = registry_images.fetch(client, stack.settings.registry, stack.home, ref, step)
-            step.result = "pulled" if anew else "here"
-        client.close()
+    _have(stack, ref)
     return promotions.promote(
         stack.home,
         Promotion(
@@ -155,7 +150,7 @@ def promote(stack: Stack, name: str, what: str) -> Promotion:
             tag=tag,
             rstudio=kept.labels.get(RSTUDIO_LABEL) or None,
             rstudio_note=kept.labels.get(RSTUDIO_NOTE_LABEL, ""),
-            by=_who(),
+            by=promotions.who(),
         ),
     )
 
@@ -164,21 +159,37 @@ def rollback(stack: Stack, name: str) -> tuple[Promotion, str]:
     """Take back the newest promotion; return it, and what people get now.
 
     Raises:
-        RegistryError: There is none.
+        RegistryError: There is none, or somebody promoted another meanwhile.
+        ImageError: What people got before cannot be fetched.
     """
-    image = _image(stack, name)
+    image = known(stack, name)
     before = standing(promotions.read(stack.home), name, image.ref)
-    former = before[-2] if len(before) > 1 else None
-    if former and (stack.spawner == "local" or stack.emulated):
-        client = engine.connect()
-        with stack.report.step(f"Image {former.ref}") as step:
-            anew = registry_images.fetch(
-                client, stack.settings.registry, stack.home, former.ref, step
-            )
-            step.result = "pulled" if anew else "here"
-        client.close()
-    taken, now = promotions.rollback(stack.home, name, image.ref, _who())
+    if before:
+        _have(stack, before[-2].ref if len(before) > 1 else image.ref)
+    taken, now = promotions.rollback(stack.home, name, image.ref, promotions.who(), expected=before)
     return taken, now.ref if now else image.ref
+
+
+def _have(stack: Stack, ref: str) -> None:
+    """On one machine, have an image in the engine before people get it.
+
+    Raises:
+        ImageError: It cannot be fetched.
+    """
+    if stack.spawner != "local" and not stack.emulated:
+        return
+    client = engine.connect()
+    try:
+        with stack.report.step(f"Image {ref}") as step:
+            if ref == stack.settings.build.tag and not client.images.list(name=ref):
+                raise ImageError(
+                    f"The engine has no image '{ref}', which people would get.",
+                    "Make it: workroom build",
+                )
+            anew = registry_images.fetch(client, stack.settings.registry, stack.home, ref, step)
+            step.result = "pulled" if anew else "here"
+    finally:
+        client.close()
 
 
 def fetch_promoted(client: DockerClient, stack: Stack) -> None:
@@ -198,68 +209,28 @@ def fetch_promoted(client: DockerClient, stack: Stack) -> None:
                 step.result = "pulled" if anew else "here"
 
 
-def check(stack: Stack, name: str, what: str | None, *, repair: bool) -> bool:
-    """Compare every byte of images in the registry with its digest; say what is damaged.
+def known(stack: Stack, name: str) -> Image:
+    """Return the image of the settings that has a name.
 
-    Returns:
-        Whether something is.
+    Raises:
+        RegistryError: There is none.
     """
-    _image(stack, name)
-    client = registry_images.client(stack.settings.registry, stack.home, name)
-    wanted = [what] if what else client.tags()
-    read: dict[str, str] = {}
-    for each in wanted:
-        with stack.report.step(f"{name}:{each}") as step:
-            try:
-                kept, _ = _find(stack, name, each)
-            except Damaged as error:
-                step.result = read[error.blob] = error.message
-                continue
-            for number, blob in enumerate(kept.blobs, 1):
-                step.update(f"part {number} of {len(kept.blobs)}")
-                read.setdefault(blob, client.damaged(blob))
-            bad = [blob for blob in kept.blobs if read[blob]]
-            step.result = (
-                "; ".join(f"{blob[:19]} is damaged: {read[blob]}" for blob in bad)
-                or f"{len(kept.blobs)} parts, {human_bytes(kept.size)}, as their digests say"
-            )
-    damaged = [blob for blob, problem in read.items() if problem]
-    if damaged and repair:
-        _remove(stack, damaged)
-    elif damaged:
-        stack.report.line("How to mend it: docs/registry.md, A damaged image.")
-    return bool(damaged)
-
-
-def _remove(stack: Stack, blobs: list[str]) -> None:
-    """Remove damaged parts from this machine's registry; the next push sends them again."""
-    if not registry.is_here(stack):
-        raise RegistryError(
-            "Only parts in this machine's own registry can be removed from here.",
-            "Remove the objects named in docs/registry.md, A damaged image, with the key of who "
-            "runs that registry.",
-        )
-    platform = data_s3.client(stack, stack.gateway(), PLATFORM)
-    for blob in blobs:
-        algorithm, _, text = blob.partition(":")
-        key = f"local/docker/registry/v2/blobs/{algorithm}/{text[:2]}/{text}/data"
-        platform.delete_object(Bucket=registry_config.BUCKET, Key=key)
-    registry.restart_half(stack, "local")
-    stack.report.line("Removed. Send them again from a machine that has the image: workroom push")
-
-
-def _image(stack: Stack, name: str) -> Image:
-    known = {image.name: image for image in stack.settings.images}
-    if name not in known:
+    images = {image.name: image for image in stack.settings.images}
+    if name not in images:
         raise RegistryError(
             f"There is no image '{name}' under 'images' in workroom.yaml.",
-            f"Choose from: {', '.join(known)}",
+            f"Choose from: {', '.join(images)}",
         )
-    return known[name]
+    return images[name]
 
 
-def _find(stack: Stack, name: str, what: str) -> tuple[Kept, str]:
-    """Return the image that a tag, a digest or the beginning of one names, and its tag or ""."""
+def find(stack: Stack, name: str, what: str) -> tuple[Kept, str]:
+    """Return the image that a tag, a digest or the beginning of one names, and its tag or "".
+
+    Raises:
+        Damaged: It is not what its digest says.
+        RegistryError: The registry has no such image, or cannot be asked.
+    """
     client = registry_images.client(stack.settings.registry, stack.home, name)
     if names.is_digest(what):
         found = client.look(what)
@@ -268,6 +239,8 @@ def _find(stack: Stack, name: str, what: str) -> tuple[Kept, str]:
         tags = client.tags()
         tag = what if what in tags else ""
         found = client.look(tag) if tag else None
+        if tag and not found:
+            raise Damaged("The manifest of the tag", tag, "missing")
         if not found:
             digests = {d: t for t in tags if (d := client.digest(t))}
             digest = names.find_digest(what, digests)
@@ -280,23 +253,41 @@ def _find(stack: Stack, name: str, what: str) -> tuple[Kept, str]:
     return found, tag
 
 
-def _kept(stack: Stack, name: str) -> tuple[list[tuple[str, Kept]], str]:
-    """Return the tags of an image with what each is, the newest first, and a problem or ""."""
+def _kept(stack: Stack, name: str) -> tuple[list[tuple[str, Kept | str]], str]:
+    """Return the tags of an image, the newest first, and a problem or "".
 
-    def look(tag: str) -> tuple[str, Kept | None]:
-        return tag, client.look(tag)
+    With each tag is what it names, or why that cannot be told: one damaged image hides no other.
+    """
+
+    def look(tag: str) -> tuple[str, Kept | str]:
+        try:
+            return tag, client.look(tag) or "Its manifest is missing."
+        except RegistryError as error:
+            return tag, error.message
 
     try:
         client: RegistryClient = registry_images.client(stack.settings.registry, stack.home, name)
         with ThreadPoolExecutor(_LOOKS) as pool:
-            found = [(tag, kept) for tag, kept in pool.map(look, client.tags()) if kept]
+            found = list(pool.map(look, client.tags()))
     except WorkroomError as error:
         return [], error.message
-    return sorted(found, key=lambda each: each[1].created, reverse=True), ""
+
+    def built(each: tuple[str, Kept | str]) -> str:
+        return each[1].created if isinstance(each[1], Kept) else ""
+
+    return sorted(found, key=built, reverse=True), ""
 
 
-def _who() -> str:
-    try:
-        return os.environ.get("SUDO_USER") or getpass.getuser()
-    except (OSError, KeyError):
-        return str(os.geteuid())
+def _row(tag: str, kept: Kept | str, digests: dict[str, str]) -> dict[str, Any]:
+    if isinstance(kept, str):
+        nothing = dict.fromkeys(("digest", "created", "bytes", "rstudio", "is"))
+        return {"tag": tag, **nothing, "problem": kept}
+    return {
+        "tag": tag,
+        "digest": kept.digest,
+        "created": kept.created[:19] + "Z" if kept.created else None,
+        "bytes": kept.size,
+        "rstudio": kept.labels.get(RSTUDIO_LABEL) or None,
+        "is": digests.get(kept.digest),
+        "problem": "",
+    }

@@ -9,6 +9,7 @@ folder only; nginx asks for tokens before anybody reaches them.
 from __future__ import annotations
 
 import base64
+import datetime
 import http.client
 import os
 import pwd
@@ -28,6 +29,7 @@ from workroom_hub.machine import (
     programs,
     registry_config,
     registry_programs,
+    registry_uploads,
 )
 from workroom_hub.machine.stack import Stack, fingerprint
 from workroom_hub.registry import credentials, server_config
@@ -75,6 +77,7 @@ def bring_up(stack: Stack, gateway: str) -> None:
 def ensure(stack: Stack, gateway: str, found: dict[str, str], step: Step) -> None:
     """Have the registry running as the settings say; the S3 server runs."""
     _ensure_bucket(stack, gateway)
+    _tidy_up(stack, gateway)
     _write(stack, gateway)
     anew = [half for half in HALVES if _ensure_half(stack, half, found["docker-registry"], gateway)]
     front = _ensure_front(stack, found["nginx"])
@@ -175,6 +178,18 @@ def _ensure_bucket(stack: Stack, gateway: str) -> None:
             f"The bucket of the image registry cannot be made: {error}",
             "Its log: workroom logs s3",
         ) from error
+
+
+def _tidy_up(stack: Stack, gateway: str) -> None:
+    """Remove uploads that were broken off long ago; the registry runs with them, too."""
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    platform = data_s3.client(stack, gateway, PLATFORM)
+    try:
+        before = datetime.datetime.now(datetime.UTC) - registry_uploads.KEPT
+        registry_uploads.remove_old(platform, before)
+    except (BotoCoreError, ClientError) as error:
+        stack.report.warn(f"Old uploads to the image registry could not be removed: {error}")
 
 
 def _ensure_half(stack: Stack, half: Half, program: str, gateway: str) -> bool:

@@ -62,7 +62,7 @@ def client(registry: Registry, home: Path, name: str, right: Right = "pull") -> 
             "(docs/registry.md), then: workroom up",
         )
     who = credentials.of(registry, home, right)
-    return RegistryClient(registry.host, f"{registry.repository}/{name}", who)
+    return RegistryClient(registry.host, registry.path(f"{registry.repository}/{name}"), who)
 
 
 def push(

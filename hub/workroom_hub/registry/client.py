@@ -134,8 +134,9 @@ class RegistryClient:
                 "Name the digest of the one for linux/amd64.",
             )
         config_digest = str(manifest["config"]["digest"])
-        config = self._get(self._blob(config_digest))
-        assert config is not None
+        config = self._get(self._blob(config_digest), missing=True)
+        if config is None:
+            raise Damaged("The configuration", config_digest, "missing")
         found = f"sha256:{hashlib.sha256(config.content).hexdigest()}"
         if found != config_digest:
             raise Damaged("The configuration", config_digest, found)
@@ -157,7 +158,11 @@ class RegistryClient:
             return answer.status_code != 404
 
     def damaged(self, blob: str) -> str:
-        """Read a blob to its end; return what is wrong with it, "" if it is what its name says."""
+        """Read a blob to its end; return what is wrong with it, "" if it is what its name says.
+
+        Raises:
+            RegistryError: It could not be read to its end, which says nothing of its bytes.
+        """
         digest = hashlib.sha256()
         with self._asked("GET", self._blob(blob)) as answer:
             if answer.status_code == 404:
@@ -167,7 +172,11 @@ class RegistryClient:
                 for chunk in answer.iter_content(_CHUNK):
                     digest.update(chunk)
             except requests.RequestException as error:
-                return f"it ends early ({type(error).__name__})"
+                raise RegistryError(
+                    f"{blob} could not be read to its end ({_reason(error)}), so nobody knows "
+                    "whether it is damaged.",
+                    "Run it again.",
+                ) from error
         found = f"sha256:{digest.hexdigest()}"
         return "" if found == blob else f"its bytes are {found}"
 

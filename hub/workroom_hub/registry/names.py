@@ -8,6 +8,8 @@ from collections.abc import Iterable
 from workroom_hub.errors import RegistryError
 
 _CONTENT, _ID = 12, 12
+_BEGINNING = re.compile(r"(?:sha256:)?([0-9a-f]{6,64})")
+"""Shorter ones are slips of the hand, such as an empty variable of a shell."""
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
 
@@ -32,16 +34,21 @@ def is_digest(text: str) -> bool:
 def find_digest(wanted: str, digests: Iterable[str]) -> str:
     """Return the one digest that begins as `wanted` does, with or without `sha256:`.
 
+    Args:
+        wanted: 6 to 64 hexadecimal digits.
+        digests: Whole digests.
+
     Raises:
         RegistryError: There is none, or more than one.
     """
-    start = wanted.removeprefix("sha256:")
-    found = sorted({d for d in digests if d.removeprefix("sha256:").startswith(start)})
+    start = _BEGINNING.fullmatch(wanted)
+    found = sorted({d for d in digests if start and d.startswith(f"sha256:{start[1]}")})
     if len(found) == 1:
         return found[0]
     if not found:
         raise RegistryError(
-            f"The registry has no image '{wanted}'.", "See what it has: workroom images list"
+            f"The registry has no image '{wanted}'.",
+            "Write a tag, or 6 or more digits of a digest. What it has: workroom images list",
         )
     raise RegistryError(
         f"'{wanted}' is the beginning of {len(found)} digests.",

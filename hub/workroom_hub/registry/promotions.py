@@ -1,9 +1,12 @@
-"""Changes what people get next: `promote` and `rollback` of one image, one rename each."""
+"""Changes what people get next: promotions, rollbacks, new settings; one rename each."""
 
 from __future__ import annotations
 
 import fcntl
-from collections.abc import Callable, Iterator
+import getpass
+import logging
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -48,7 +51,9 @@ def promote(home: Path, new: Promotion) -> Promotion:
     return standing(_changed(home, add), new.image, new.replaces)[-1]
 
 
-def rollback(home: Path, image: str, ref: str, by: str) -> tuple[Promotion, Promotion | None]:
+def rollback(
+    home: Path, image: str, ref: str, by: str, *, expected: Sequence[Promotion]
+) -> tuple[Promotion, Promotion | None]:
     """Take back the newest promotion of an image that stands.
 
     Args:
@@ -56,13 +61,14 @@ def rollback(home: Path, image: str, ref: str, by: str) -> tuple[Promotion, Prom
         image: Name of the image.
         ref: What the settings name for it.
         by: Who does it.
+        expected: What stood when it was decided (`standing`).
 
     Returns:
         The promotion that was taken back, and the one before it; None if people get what the
         settings name again.
 
     Raises:
-        RegistryError: There is none.
+        RegistryError: There is none, or something else stands by now.
     """
     taken: list[Promotion] = []
 
@@ -73,6 +79,11 @@ def rollback(home: Path, image: str, ref: str, by: str) -> tuple[Promotion, Prom
                 f"Nothing was promoted for '{image}' ({ref}), so there is nothing to take back.",
                 "See what people get: workroom images list",
             )
+        if stack != list(expected):
+            raise RegistryError(
+                f"Somebody changed it meanwhile: people get {stack[-1].ref} by {stack[-1].by}.",
+                f"See what it is now (workroom images history {image}), then roll back again.",
+            )
         taken.append(stack[-1])
         former = stack[-2].ref if len(stack) > 1 else ""
         entry = Promotion(image, former, ref, action="rollback", by=by)
@@ -80,6 +91,47 @@ def rollback(home: Path, image: str, ref: str, by: str) -> tuple[Promotion, Prom
 
     history = _changed(home, back)
     return taken[0], in_force(history, image, ref)
+
+
+def note_settings(home: Path, refs: Mapping[str, str], by: str) -> None:
+    """Take down that the settings name other references than they did at the last step.
+
+    Without it a promotion would be in force again as soon as the settings named what it replaced,
+    though they have the last word. Done twice it changes nothing.
+
+    Args:
+        home: State folder.
+        refs: What the settings name, by the image's name.
+        by: Who started what reads them.
+
+    Raises:
+        RegistryError: The file is not what we wrote.
+    """
+
+    def note(history: History) -> History:
+        last = {each.image: each.replaces for each in history}
+        changed = [image for image, ref in refs.items() if last.get(image, ref) != ref]
+        entries = (Promotion(image, "", refs[image], by=by, action="settings") for image in changed)
+        return (*history, *map(_stamped, entries))
+
+    if (home / FILE).exists():
+        _changed(home, note)
+
+
+def note_start(home: Path, refs: Mapping[str, str]) -> None:
+    """Do as `note_settings` when a hub starts, which it does whatever becomes of this."""
+    try:
+        note_settings(home, refs, who())
+    except (OSError, RegistryError) as error:
+        logging.getLogger(__name__).warning("what the settings name is not taken down: %s", error)
+
+
+def who() -> str:
+    """Return who runs this, as the machine knows them."""
+    try:
+        return os.environ.get("SUDO_USER") or getpass.getuser()
+    except (OSError, KeyError):
+        return str(os.geteuid())
 
 
 def _stamped(entry: Promotion) -> Promotion:
