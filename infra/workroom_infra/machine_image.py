@@ -24,8 +24,15 @@ from workroom_infra.watchdog_bundle import PYTHON
 WATCHDOG_UNIT = "workroom-mount-watchdog.service"
 _LOG_UNIT = "workroom-mount-watchdog-log.service"
 WATCHDOG_USER = "workroom-watchdog"
-WATCHDOG_METRICS = "Workroom/Mounts"
 _WATCHDOG_LOG = "/var/log/workroom-watchdog.log"
+
+
+def watchdog_metrics(instance: str) -> str:
+    """Return the CloudWatch namespace of an installation's mount watchdogs.
+
+    Their metrics have no dimension, so the namespace is what tells two installations apart.
+    """
+    return f"Workroom/Mounts/{instance}"
 
 
 class MachineImage(Construct):
@@ -38,6 +45,7 @@ class MachineImage(Construct):
         parent: AMI it starts from.
         images: Notebook images, by digest.
         registry: Host of the registry.
+        metrics: CloudWatch namespace of the watchdog's metrics.
         pull_secret: ARN of the secret with the registry's read-only token.
         watchdog: The watchdog with all that it imports, as `watchdog_bundle` makes it.
         log_group: Name of the log group of machines.
@@ -57,6 +65,7 @@ class MachineImage(Construct):
         parent: str,
         images: Sequence[str],
         registry: str,
+        metrics: str,
         pull_secret: str,
         watchdog: assets.Asset,
         log_group: str,
@@ -69,7 +78,7 @@ class MachineImage(Construct):
         super().__init__(scope, id)
         steps = {
             "system": system(log_group),
-            "watchdog": watch(watchdog.s3_object_url, watchdog.asset_hash),
+            "watchdog": watch(watchdog.s3_object_url, watchdog.asset_hash, metrics),
             "images": pull(images, registry, pull_secret, region),
         }
         components = [self._component(name, each, data) for each, data in steps.items()]
@@ -160,12 +169,13 @@ def system(log_group: str) -> dict[str, Any]:
     )
 
 
-def watch(archive: str, content: str) -> dict[str, Any]:
+def watch(archive: str, content: str, metrics: str) -> dict[str, Any]:
     """Return the component with the mount watchdog.
 
     Args:
         archive: Where its package is in S3, as a ZIP file.
         content: Hash of what is in it.
+        metrics: CloudWatch namespace of its metrics.
     """
     place = "/opt/workroom/watchdog"
     site = f"{place}/lib/{PYTHON}/site-packages"
@@ -183,7 +193,7 @@ def watch(archive: str, content: str) -> dict[str, Any]:
             f"id {user} >/dev/null 2>&1 || "
             f"useradd --system --user-group --no-create-home --shell /usr/sbin/nologin {user}",
             "mkdir -p /etc/workroom",
-            f"echo WORKROOM_WATCHDOG_METRICS={WATCHDOG_METRICS} >/etc/workroom/mount-watchdog.env",
+            f"echo WORKROOM_WATCHDOG_METRICS={metrics} >/etc/workroom/mount-watchdog.env",
             f"cd {site}/workroom_infra/watchdog && install -m 0644 {both} {units}",
             f"systemctl enable {both}",
         ],

@@ -22,7 +22,7 @@ from workroom_infra import acknowledged, alarms, observability, programs, rights
 from workroom_infra.database import Database
 from workroom_infra.entrances import Names, RegistryDoor, SshDoor, WebDoor
 from workroom_infra.homes import Homes
-from workroom_infra.machine_image import WATCHDOG_METRICS, MachineImage
+from workroom_infra.machine_image import MachineImage, watchdog_metrics
 from workroom_infra.machines import Cluster, Machines
 from workroom_infra.network import Network
 from workroom_infra.roles import EVERYBODY, Roles
@@ -190,6 +190,7 @@ class WorkroomStack(cdk.Stack):
             parent=aws.base_image or aws.machine_image,
             images=[image.ref for image in settings.images if "@sha256:" in image.ref],
             registry=f"registry.{aws.domain}",
+            metrics=watchdog_metrics(instance),
             pull_secret=self.secrets.pull.secret_arn,
             watchdog=self.watchdog,
             log_group=self.machine_log.log_group_name,
@@ -335,10 +336,13 @@ class WorkroomStack(cdk.Stack):
             cluster=self.cluster.name,
             platform=self.platform.name,
             group=self._plain.name,
+            least_machines=self._aws.min_machines,
             most_machines=self._aws.max_machines,
+            capacity_timeout=self._settings.ecs.capacity_timeout,
             file_system=self.homes.id,
+            # A zone without one may report 0.
             proxy_healthy=self.web.target.metrics.healthy_host_count(
-                statistic="Minimum", period=minute
+                statistic="Maximum", period=minute
             ),
             gateway_healthy=self.ssh.target.metrics.healthy_host_count(
                 statistic="Maximum", period=minute
@@ -427,7 +431,7 @@ class WorkroomStack(cdk.Stack):
                 cluster=self.cluster.name,
                 group_names=[group.name for group in self.groups],
                 log_group=self.machine_log.log_group_name,
-                metrics=WATCHDOG_METRICS,
+                metrics=watchdog_metrics(self._settings.instance),
             ),
         )
         archive = f"arn:{self.partition}:s3:::{assets_bucket(self._settings)}/assets/*"
