@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shlex
 from collections.abc import Sequence
 from typing import Any
@@ -24,6 +25,8 @@ from workroom_infra.watchdog_bundle import PYTHON
 WATCHDOG_UNIT = "workroom-mount-watchdog.service"
 _LOG_UNIT = "workroom-mount-watchdog-log.service"
 WATCHDOG_USER = "workroom-watchdog"
+_KEPT = "/etc/workroom/kept-images"
+_UNUSED = "workroom-unused-images"
 _WATCHDOG_LOG = "/var/log/workroom-watchdog.log"
 
 
@@ -79,6 +82,7 @@ class MachineImage(Construct):
         steps = {
             "system": system(log_group),
             "watchdog": watch(watchdog.s3_object_url, watchdog.asset_hash, metrics),
+            "unused": remove_unused(),
             "images": pull(images, registry, pull_secret, region),
         }
         components = [self._component(name, each, data) for each, data in steps.items()]
@@ -162,7 +166,10 @@ def system(log_group: str) -> dict[str, Any]:
         "The EFS helper and the log agent",
         [
             f"dnf install -y amazon-efs-utils amazon-cloudwatch-agent {PYTHON} awscli-2 unzip",
-            _file("/opt/aws/amazon-cloudwatch-agent/etc/amazon-cloudwatch-agent.json", agent),
+            _file(
+                "/opt/aws/amazon-cloudwatch-agent/etc/amazon-cloudwatch-agent.json",
+                json.dumps(agent),
+            ),
             "systemctl enable amazon-cloudwatch-agent",
         ],
         ["mount.efs --version", "systemctl is-enabled amazon-cloudwatch-agent"],
@@ -205,6 +212,54 @@ def watch(archive: str, content: str, metrics: str) -> dict[str, Any]:
     )
 
 
+def remove_unused() -> dict[str, Any]:
+    """Return the component that removes images when the disk fills.
+
+    With `prefer-cached` the ECS agent removes none. Not `docker image prune`: it would take the
+    agent's own pause image, and what was pulled in advance.
+    """
+    script = rf"""#!/bin/sh
+# Removes images that no container uses, once less than 30 % of the disk is free.
+set -eu
+set -- $(stat -f -c '%a %b' /var/lib/docker)
+[ $((100 * $1 / $2)) -lt 30 ] || exit 0
+docker image ls --digests --no-trunc |
+    awk '$1 !~ /^amazon\/amazon-ecs-/ && $3 ~ /^sha256:/ {{print $1 "@" $3}}' |
+    grep -vxFf {_KEPT} |
+    xargs -r -n 1 docker image rm || true  # those in use stay
+"""
+    place = f"/opt/workroom/{_UNUSED}"
+    service = f"""[Unit]
+Description=Remove images that nobody uses when the disk fills
+After=docker.service
+[Service]
+Type=oneshot
+ExecStart={place}
+Nice=19
+IOSchedulingClass=idle
+"""
+    timer = """[Unit]
+Description=Look daily whether images fill the disk
+[Timer]
+OnCalendar=*-*-* 02:00
+RandomizedDelaySec=2h
+[Install]
+WantedBy=timers.target
+"""
+    units = "/etc/systemd/system"
+    return _document(
+        "Images that nobody uses",
+        [
+            _file(place, script),
+            f"chmod 0755 {place}",
+            _file(f"{units}/{_UNUSED}.service", service),
+            _file(f"{units}/{_UNUSED}.timer", timer),
+            f"systemctl enable {_UNUSED}.timer",
+        ],
+        [f"systemd-analyze verify {_UNUSED}.timer", f"systemctl is-enabled {_UNUSED}.timer"],
+    )
+
+
 def pull(images: Sequence[str], registry: str, secret: str, region: str) -> dict[str, Any]:
     """Return the component that has the notebook images on the machine already."""
     log_in = (
@@ -214,7 +269,10 @@ def pull(images: Sequence[str], registry: str, secret: str, region: str) -> dict
         f" | docker login --username cluster --password-stdin {registry}"
     )
     pulls = [f"docker pull --quiet {shlex.quote(image)}" for image in images]
+    # As `docker image ls` writes them: without a tag.
+    kept = "".join(re.sub(r":[^/@]+@", "@", image) + "\n" for image in images)
     commands = [
+        _file(_KEPT, kept),
         "systemctl start docker",
         *([log_in, *pulls, f"docker logout {registry}"] if pulls else []),
         # Each machine registers itself anew, and knows of no cluster before it starts.
@@ -236,8 +294,8 @@ def _document(description: str, commands: list[str], checks: list[str]) -> dict[
     }
 
 
-def _file(path: str, content: dict[str, Any]) -> str:
-    return f"mkdir -p $(dirname {path}) && printf '%s' {shlex.quote(json.dumps(content))} >{path}"
+def _file(path: str, content: str) -> str:
+    return f"mkdir -p $(dirname {path}) && printf '%s' {shlex.quote(content)} >{path}"
 
 
 def _version(content: object) -> str:
@@ -251,8 +309,6 @@ def _version(content: object) -> str:
 
 
 def _without_references(text: str) -> str:
-    import re
-
     return re.sub(r"\$\{Token\[[^]]*\]\}", "reference", text)
 
 
