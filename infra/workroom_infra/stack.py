@@ -183,14 +183,22 @@ class WorkroomStack(cdk.Stack):
         with tempfile.TemporaryDirectory() as folder:
             bundle(Path(folder), watchdog)
             self.watchdog = assets.Asset(self, "Watchdog", path=folder)
-        self.image = MachineImage(
+        self.image = self._image("MachineImage", instance, aws.base_image or aws.machine_image)
+        self.gpu_image = None
+        if any(group.instance_type.gpu for group in self.groups):
+            base = aws.gpu_base_image or aws.gpu_machine_image
+            self.gpu_image = self._image("GpuMachineImage", f"{instance}-gpu", base)
+
+    def _image(self, id: str, name: str, parent: str) -> MachineImage:
+        settings, aws = self._settings, self._aws
+        return MachineImage(
             self,
-            "MachineImage",
-            name=instance,
-            parent=aws.base_image or aws.machine_image,
+            id,
+            name=name,
+            parent=parent,
             images=[image.ref for image in settings.images if "@sha256:" in image.ref],
             registry=f"registry.{aws.domain}",
-            metrics=watchdog_metrics(instance),
+            metrics=watchdog_metrics(settings.instance),
             pull_secret=self.secrets.pull.secret_arn,
             watchdog=self.watchdog,
             log_group=self.machine_log.log_group_name,
@@ -261,6 +269,7 @@ class WorkroomStack(cdk.Stack):
             "WebLoadBalancer": self.web.balancer.load_balancer_dns_name,
             "SshLoadBalancer": self.ssh.balancer.load_balancer_dns_name,
             "ImagePipeline": self.image.pipeline.attr_arn,
+            "GpuImagePipeline": self.gpu_image.pipeline.attr_arn if self.gpu_image else NOT_THERE,
             "PlatformCluster": self.platform.name,
         }
 

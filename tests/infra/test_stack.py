@@ -148,8 +148,29 @@ class TestMachines:
         assert "docker logout" in data["workroom-images"]
         assert "amazon-efs-utils" in data["workroom-system"]
         assert "systemctl enable workroom-mount-watchdog.service" in data["workroom-watchdog"]
-        builder = template.one("AWS::ImageBuilder::InfrastructureConfiguration")
-        assert builder["InstanceMetadataOptions"]["HttpTokens"] == "required"
+        for builder in template.of("AWS::ImageBuilder::InfrastructureConfiguration").values():
+            assert builder["InstanceMetadataOptions"]["HttpTokens"] == "required"
+
+    def test_machines_with_gpus_get_the_same_on_an_image_of_their_own(
+        self, template: Template
+    ) -> None:
+        recipes = template.of("AWS::ImageBuilder::ImageRecipe").values()
+        assert {each["Name"]: each["ParentImage"] for each in recipes} == {
+            "workroom-machine": "ami-0123456789abcdef0",
+            "workroom-gpu-machine": "ami-0123456789abcdef2",
+        }
+        data = {
+            written(f"<{id}.Arn>"): written(component["Data"])
+            for id, component in template.of("AWS::ImageBuilder::Component").items()
+        }
+        plain, gpu = (
+            [data[written(part["ComponentArn"])] for part in each["Components"]] for each in recipes
+        )
+        assert plain == gpu
+        assert len(plain) == 4
+        made = {id: f"<{id}.Arn>" for id in template.of("AWS::ImageBuilder::ImagePipeline")}
+        outputs = template.outputs()
+        assert {outputs["ImagePipeline"], outputs["GpuImagePipeline"]} == set(made.values())
 
 
 def _user_data(machine: dict[str, dict[str, dict[str, str]]]) -> str:
@@ -161,8 +182,9 @@ class TestEncryption:
         for machine in template.of("AWS::EC2::LaunchTemplate").values():
             for disk in machine["LaunchTemplateData"]["BlockDeviceMappings"]:
                 assert disk["Ebs"]["Encrypted"] is True
-        for disk in template.one("AWS::ImageBuilder::ImageRecipe")["BlockDeviceMappings"]:
-            assert disk["Ebs"]["Encrypted"] is True
+        for recipe in template.of("AWS::ImageBuilder::ImageRecipe").values():
+            for disk in recipe["BlockDeviceMappings"]:
+                assert disk["Ebs"]["Encrypted"] is True
 
     def test_homes_and_databases(self, template: Template) -> None:
         homes = template.one("AWS::EFS::FileSystem")
