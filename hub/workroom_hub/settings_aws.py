@@ -135,7 +135,13 @@ class Aws(Section):
         "",
         pattern=r"^(ami-([0-9a-f]{8}|[0-9a-f]{17}))?$",
         examples=["the id of an AMI, such as ami-0123456789abcdef0"],
-        description="AMI of the machines with GPUs; needed if a profile has one.",
+        description="AMI of the machines with GPUs, needed if a profile has one: ECS-optimised for GPUs first, then what their image pipeline made.",
+    )
+    gpu_base_image: str = Field(
+        "",
+        pattern=r"^(ami-([0-9a-f]{8}|[0-9a-f]{17}))?$",
+        examples=["the id of an AMI, such as ami-0123456789abcdef0"],
+        description="ECS-optimised AMI for GPUs that their image pipeline starts from; default: `gpu_machine_image`.",
     )
     instance_type: str = Field(
         "", description="EC2 type of the machines; default: the smallest that fits every profile."

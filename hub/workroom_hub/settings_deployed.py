@@ -40,6 +40,7 @@ OUTPUTS: dict[str, str] = {
     "WebLoadBalancer": "DNS name that the web page's names point to",
     "SshLoadBalancer": "DNS name that the name for ssh points to",
     "ImagePipeline": "EC2 Image Builder pipeline of the machines",
+    "GpuImagePipeline": "EC2 Image Builder pipeline of the machines with GPUs, or 'none'",
     "PlatformCluster": "Name of the ECS cluster that hub, proxy and gateway run on",
 }
 """Every output of the stack, and what it is."""

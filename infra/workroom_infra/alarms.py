@@ -26,7 +26,8 @@ class Alarm:
         metric: What is looked at.
         at: The threshold.
         below: Alarm below it instead of at or above it.
-        minutes: How long it must hold.
+        minutes: For how many minutes it must hold.
+        of: Among how many, the last ones; 0: they follow each other.
         silence: Whether no data is an alarm, too.
         runbook: Name of its page of docs/runbooks; "": the alarm's own.
     """
@@ -37,6 +38,7 @@ class Alarm:
     at: float
     below: bool = False
     minutes: int = 5
+    of: int = 0
     silence: bool = False
     runbook: str = ""
 
@@ -83,7 +85,7 @@ class Alarms(Construct):
                 alarm_description=f"{alarm.says} What to do: {alarm.page}",
                 metric=alarm.metric,
                 threshold=alarm.at,
-                evaluation_periods=alarm.minutes,
+                evaluation_periods=alarm.of or alarm.minutes,
                 datapoints_to_alarm=alarm.minutes,
                 comparison_operator=_less if alarm.below else _more,
                 treat_missing_data=_bad if alarm.silence else _fine,

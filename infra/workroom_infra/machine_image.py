@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shlex
 from collections.abc import Sequence
 from typing import Any
@@ -24,8 +25,17 @@ from workroom_infra.watchdog_bundle import PYTHON
 WATCHDOG_UNIT = "workroom-mount-watchdog.service"
 _LOG_UNIT = "workroom-mount-watchdog-log.service"
 WATCHDOG_USER = "workroom-watchdog"
-WATCHDOG_METRICS = "Workroom/Mounts"
+_KEPT = "/etc/workroom/kept-images"
+_UNUSED = "workroom-unused-images"
 _WATCHDOG_LOG = "/var/log/workroom-watchdog.log"
+
+
+def watchdog_metrics(instance: str) -> str:
+    """Return the CloudWatch namespace of an installation's mount watchdogs.
+
+    Their metrics have no dimension, so the namespace is what tells two installations apart.
+    """
+    return f"Workroom/Mounts/{instance}"
 
 
 class MachineImage(Construct):
@@ -38,6 +48,7 @@ class MachineImage(Construct):
         parent: AMI it starts from.
         images: Notebook images, by digest.
         registry: Host of the registry.
+        metrics: CloudWatch namespace of the watchdog's metrics.
         pull_secret: ARN of the secret with the registry's read-only token.
         watchdog: The watchdog with all that it imports, as `watchdog_bundle` makes it.
         log_group: Name of the log group of machines.
@@ -57,6 +68,7 @@ class MachineImage(Construct):
         parent: str,
         images: Sequence[str],
         registry: str,
+        metrics: str,
         pull_secret: str,
         watchdog: assets.Asset,
         log_group: str,
@@ -69,7 +81,8 @@ class MachineImage(Construct):
         super().__init__(scope, id)
         steps = {
             "system": system(log_group),
-            "watchdog": watch(watchdog.s3_object_url, watchdog.asset_hash),
+            "watchdog": watch(watchdog.s3_object_url, watchdog.asset_hash, metrics),
+            "unused": remove_unused(),
             "images": pull(images, registry, pull_secret, region),
         }
         components = [self._component(name, each, data) for each, data in steps.items()]
@@ -153,19 +166,23 @@ def system(log_group: str) -> dict[str, Any]:
         "The EFS helper and the log agent",
         [
             f"dnf install -y amazon-efs-utils amazon-cloudwatch-agent {PYTHON} awscli-2 unzip",
-            _file("/opt/aws/amazon-cloudwatch-agent/etc/amazon-cloudwatch-agent.json", agent),
+            _file(
+                "/opt/aws/amazon-cloudwatch-agent/etc/amazon-cloudwatch-agent.json",
+                json.dumps(agent),
+            ),
             "systemctl enable amazon-cloudwatch-agent",
         ],
         ["mount.efs --version", "systemctl is-enabled amazon-cloudwatch-agent"],
     )
 
 
-def watch(archive: str, content: str) -> dict[str, Any]:
+def watch(archive: str, content: str, metrics: str) -> dict[str, Any]:
     """Return the component with the mount watchdog.
 
     Args:
         archive: Where its package is in S3, as a ZIP file.
         content: Hash of what is in it.
+        metrics: CloudWatch namespace of its metrics.
     """
     place = "/opt/workroom/watchdog"
     site = f"{place}/lib/{PYTHON}/site-packages"
@@ -183,7 +200,7 @@ def watch(archive: str, content: str) -> dict[str, Any]:
             f"id {user} >/dev/null 2>&1 || "
             f"useradd --system --user-group --no-create-home --shell /usr/sbin/nologin {user}",
             "mkdir -p /etc/workroom",
-            f"echo WORKROOM_WATCHDOG_METRICS={WATCHDOG_METRICS} >/etc/workroom/mount-watchdog.env",
+            f"echo WORKROOM_WATCHDOG_METRICS={metrics} >/etc/workroom/mount-watchdog.env",
             f"cd {site}/workroom_infra/watchdog && install -m 0644 {both} {units}",
             f"systemctl enable {both}",
         ],
@@ -192,6 +209,54 @@ def watch(archive: str, content: str) -> dict[str, Any]:
             f"runuser -u {user} -- {place}/bin/python -B -c 'import workroom_infra.watchdog.aws'",
             f"systemctl is-enabled {both}",
         ],
+    )
+
+
+def remove_unused() -> dict[str, Any]:
+    """Return the component that removes images when the disk fills.
+
+    With `prefer-cached` the ECS agent removes none. Not `docker image prune`: it would take the
+    agent's own pause image, and what was pulled in advance.
+    """
+    script = rf"""#!/bin/sh
+# Removes images that no container uses, once less than 30 % of the disk is free.
+set -eu
+set -- $(stat -f -c '%a %b' /var/lib/docker)
+[ $((100 * $1 / $2)) -lt 30 ] || exit 0
+docker image ls --digests --no-trunc |
+    awk '$1 !~ /^amazon\/amazon-ecs-/ && $3 ~ /^sha256:/ {{print $1 "@" $3}}' |
+    grep -vxFf {_KEPT} |
+    xargs -r -n 1 docker image rm || true  # those in use stay
+"""
+    place = f"/opt/workroom/{_UNUSED}"
+    service = f"""[Unit]
+Description=Remove images that nobody uses when the disk fills
+After=docker.service
+[Service]
+Type=oneshot
+ExecStart={place}
+Nice=19
+IOSchedulingClass=idle
+"""
+    timer = """[Unit]
+Description=Look daily whether images fill the disk
+[Timer]
+OnCalendar=*-*-* 02:00
+RandomizedDelaySec=2h
+[Install]
+WantedBy=timers.target
+"""
+    units = "/etc/systemd/system"
+    return _document(
+        "Images that nobody uses",
+        [
+            _file(place, script),
+            f"chmod 0755 {place}",
+            _file(f"{units}/{_UNUSED}.service", service),
+            _file(f"{units}/{_UNUSED}.timer", timer),
+            f"systemctl enable {_UNUSED}.timer",
+        ],
+        [f"systemd-analyze verify {_UNUSED}.timer", f"systemctl is-enabled {_UNUSED}.timer"],
     )
 
 
@@ -204,7 +269,10 @@ def pull(images: Sequence[str], registry: str, secret: str, region: str) -> dict
         f" | docker login --username cluster --password-stdin {registry}"
     )
     pulls = [f"docker pull --quiet {shlex.quote(image)}" for image in images]
+    # As `docker image ls` writes them: without a tag.
+    kept = "".join(re.sub(r":[^/@]+@", "@", image) + "\n" for image in images)
     commands = [
+        _file(_KEPT, kept),
         "systemctl start docker",
         *([log_in, *pulls, f"docker logout {registry}"] if pulls else []),
         # Each machine registers itself anew, and knows of no cluster before it starts.
@@ -226,8 +294,8 @@ def _document(description: str, commands: list[str], checks: list[str]) -> dict[
     }
 
 
-def _file(path: str, content: dict[str, Any]) -> str:
-    return f"mkdir -p $(dirname {path}) && printf '%s' {shlex.quote(json.dumps(content))} >{path}"
+def _file(path: str, content: str) -> str:
+    return f"mkdir -p $(dirname {path}) && printf '%s' {shlex.quote(content)} >{path}"
 
 
 def _version(content: object) -> str:
@@ -241,8 +309,6 @@ def _version(content: object) -> str:
 
 
 def _without_references(text: str) -> str:
-    import re
-
     return re.sub(r"\$\{Token\[[^]]*\]\}", "reference", text)
 
 

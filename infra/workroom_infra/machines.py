@@ -178,6 +178,7 @@ def agent_settings(aws: Aws, cluster: str, *, gpu: bool) -> dict[str, str]:
         "ECS_ENABLE_HIGH_DENSITY_ENI": "true",
         "ECS_TASK_PIDS_LIMIT": str(aws.machine_pids),
         # Images are pinned by digest, so one that is there is right, also while no registry is.
+        # The agent removes none then; the machines' image does (`machine_image.remove_unused`).
         "ECS_IMAGE_PULL_BEHAVIOR": "prefer-cached",
         "ECS_ENGINE_TASK_CLEANUP_WAIT_DURATION": "10m",
         "ECS_RESERVED_MEMORY": "512",

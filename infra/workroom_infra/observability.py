@@ -10,7 +10,7 @@ from aws_cdk import aws_logs as logs
 from constructs import Construct
 
 from workroom_infra.alarms import MINUTE, Alarm
-from workroom_infra.machine_image import WATCHDOG_METRICS
+from workroom_infra.machine_image import watchdog_metrics
 
 NAMESPACE = "Workroom"
 """Where the hub's own metrics go (docs/monitoring.md)."""
@@ -25,7 +25,9 @@ class Parts:
     cluster: str
     platform: str
     group: str
+    least_machines: int
     most_machines: int
+    capacity_timeout: float
     file_system: str
     proxy_healthy: cloudwatch.IMetric
     gateway_healthy: cloudwatch.IMetric
@@ -69,17 +71,19 @@ class LogAlarms(Construct):
 
 def alarms(parts: Parts) -> list[Alarm]:
     """Return every alarm; each has a page of its own."""
-    return [*_of_services(parts), *_of_starts(parts), *_of_stores(parts)]
+    return [*_of_services(parts), *_of_starts(parts), *_of_mounts(parts), *_of_stores(parts)]
 
 
 def _of_services(parts: Parts) -> list[Alarm]:
     return [
         Alarm(
             name="hub-down",
-            says="The hub does not run: nobody can log in or start a server; who works, works on.",
-            metric=_tasks(parts, "hub"),
+            says="The hub does not answer: nobody logs in or starts a server; who works, works on.",
+            # Its line of the minute: one that hangs or starts again and again has none.
+            metric=ours(parts, "running_servers", "SampleCount"),
             at=1,
             below=True,
+            of=10,
             silence=True,
         ),
         Alarm(
@@ -117,10 +121,13 @@ def _of_services(parts: Parts) -> list[Alarm]:
         ),
         Alarm(
             name="metastore-down",
-            says="The Hive Metastore does not run: tables cannot be found.",
+            says="The Hive Metastore does not run, or not for long: tables cannot be found.",
             metric=_tasks(parts, "metastore"),
             at=1,
             below=True,
+            # One whose check fails runs for three minutes, and is away for one.
+            minutes=3,
+            of=15,
             silence=True,
         ),
     ]
@@ -151,10 +158,11 @@ def _of_starts(parts: Parts) -> list[Alarm]:
         ),
         Alarm(
             name="machines-come-slowly",
-            says="Starts wait longer than ten minutes for a machine.",
-            metric=ours(parts, "spawn_phase_machine_p90", "Maximum"),
-            at=600,
-            minutes=5,
+            says="A start waits longer than ten minutes for a machine, or than half its patience.",
+            metric=ours(parts, "machine_wait_seconds", "Maximum"),
+            # Else starts would give up before anybody hears of it.
+            at=min(600, parts.capacity_timeout / 2),
+            minutes=1,
         ),
         Alarm(
             name="aws-throttles",
@@ -177,22 +185,41 @@ def _of_starts(parts: Parts) -> list[Alarm]:
             at=300,
             minutes=1,
         ),
+    ]
+
+
+def _of_mounts(parts: Parts) -> list[Alarm]:
+    found = [
         Alarm(
             name="mount-hangs",
             says="A home's mount hangs on a machine; it takes no new servers.",
-            metric=mounts("HungMounts"),
+            metric=mounts(parts, "HungMounts"),
             at=1,
             minutes=1,
         ),
         Alarm(
             name="mounts-held-back",
             says="So many mounts hang at once that machines with one still take new servers.",
-            metric=mounts("HeldBack"),
+            metric=mounts(parts, "HeldBack"),
             at=1,
             minutes=1,
             runbook="mount-hangs",
         ),
     ]
+    if parts.least_machines:
+        # Without a machine there is no watchdog either.
+        found.append(
+            Alarm(
+                name="mount-watchdog-silent",
+                says="No machine's mount watchdog says anything: no hang would be noticed.",
+                metric=mounts(parts, "HungMounts", "SampleCount"),
+                at=1,
+                below=True,
+                minutes=15,
+                silence=True,
+            )
+        )
+    return found
 
 
 def _of_stores(parts: Parts) -> list[Alarm]:
@@ -248,7 +275,7 @@ class Dashboard(Construct):
             dashboard_name=parts.instance,
             default_interval=Duration.hours(6),
         )
-        phases = ("queue", "machine", "container", "answer")
+        phases = ("queued", "machine", "pulling", "starting", "answering")
         dashboard.add_widgets(
             cloudwatch.AlarmStatusWidget(title="Alarms", alarms=list(alarms), width=24, height=4)
         )
@@ -258,7 +285,11 @@ class Dashboard(Construct):
                 "Starts: 90th percentile of each stage, seconds",
                 *(ours(parts, f"spawn_phase_{phase}_p90", "Maximum") for phase in phases),
             ),
-            _graph("Starts in line", ours(parts, "spawn_queue_length", "Maximum")),
+            _graph(
+                "Starts in line; longest wait for a machine, seconds",
+                ours(parts, "spawn_queue_length", "Maximum"),
+                ours(parts, "machine_wait_seconds", "Maximum"),
+            ),
         )
         dashboard.add_widgets(
             _graph(
@@ -293,9 +324,9 @@ class Dashboard(Construct):
             ),
             _graph(
                 "Mounts: hung, machines out or held back for it",
-                mounts("HungMounts"),
-                mounts("HeldBack"),
-                mounts("Drained"),
+                mounts(parts, "HungMounts"),
+                mounts(parts, "HeldBack"),
+                mounts(parts, "Drained"),
             ),
         )
         dashboard.add_widgets(cloudwatch.TextWidget(markdown=_costs(parts), width=24, height=4))
@@ -312,10 +343,13 @@ def ours(parts: Parts, name: str, statistic: str) -> cloudwatch.Metric:
     )
 
 
-def mounts(name: str) -> cloudwatch.Metric:
+def mounts(parts: Parts, name: str, statistic: str = "Maximum") -> cloudwatch.Metric:
     """Return one of the mount watchdog's metrics, of all machines together."""
     return cloudwatch.Metric(
-        namespace=WATCHDOG_METRICS, metric_name=name, statistic="Maximum", period=MINUTE
+        namespace=watchdog_metrics(parts.instance),
+        metric_name=name,
+        statistic=statistic,
+        period=MINUTE,
     )
 
 
@@ -333,7 +367,7 @@ def _tasks(parts: Parts, service: str) -> cloudwatch.Metric:
         namespace="ECS/ContainerInsights",
         metric_name="RunningTaskCount",
         dimensions_map={"ClusterName": parts.platform, "ServiceName": service},
-        statistic="Maximum",
+        statistic="Minimum",
         period=MINUTE,
     )
 

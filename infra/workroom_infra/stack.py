@@ -29,7 +29,7 @@ from workroom_infra import acknowledged, alarms, observability, programs, rights
 from workroom_infra.database import Database
 from workroom_infra.entrances import Names, RegistryDoor, SshDoor, WebDoor
 from workroom_infra.homes import Homes
-from workroom_infra.machine_image import WATCHDOG_METRICS, MachineImage
+from workroom_infra.machine_image import MachineImage, watchdog_metrics
 from workroom_infra.machines import Cluster, Machines
 from workroom_infra.network import Network
 from workroom_infra.roles import EVERYBODY, Roles
@@ -190,13 +190,22 @@ class WorkroomStack(cdk.Stack):
         with tempfile.TemporaryDirectory() as folder:
             bundle(Path(folder), watchdog)
             self.watchdog = assets.Asset(self, "Watchdog", path=folder)
-        self.image = MachineImage(
+        self.image = self._image("MachineImage", instance, aws.base_image or aws.machine_image)
+        self.gpu_image = None
+        if any(group.instance_type.gpu for group in self.groups):
+            base = aws.gpu_base_image or aws.gpu_machine_image
+            self.gpu_image = self._image("GpuMachineImage", f"{instance}-gpu", base)
+
+    def _image(self, id: str, name: str, parent: str) -> MachineImage:
+        settings, aws = self._settings, self._aws
+        return MachineImage(
             self,
-            "MachineImage",
-            name=instance,
-            parent=aws.base_image or aws.machine_image,
+            id,
+            name=name,
+            parent=parent,
             images=[image.ref for image in settings.images if "@sha256:" in image.ref],
             registry=f"registry.{aws.domain}",
+            metrics=watchdog_metrics(settings.instance),
             pull_secret=self.secrets.pull.secret_arn,
             watchdog=self.watchdog,
             log_group=self.machine_log.log_group_name,
@@ -267,6 +276,7 @@ class WorkroomStack(cdk.Stack):
             "WebLoadBalancer": self.web.balancer.load_balancer_dns_name,
             "SshLoadBalancer": self.ssh.balancer.load_balancer_dns_name,
             "ImagePipeline": self.image.pipeline.attr_arn,
+            "GpuImagePipeline": self.gpu_image.pipeline.attr_arn if self.gpu_image else NOT_THERE,
             "PlatformCluster": self.platform.name,
         }
 
@@ -347,10 +357,13 @@ class WorkroomStack(cdk.Stack):
             cluster=self.cluster.name,
             platform=self.platform.name,
             group=self._plain.name,
+            least_machines=self._aws.min_machines,
             most_machines=self._aws.max_machines,
+            capacity_timeout=self._settings.ecs.capacity_timeout,
             file_system=self.homes.id,
+            # A zone without one may report 0.
             proxy_healthy=self.web.target.metrics.healthy_host_count(
-                statistic="Minimum", period=minute
+                statistic="Maximum", period=minute
             ),
             gateway_healthy=self.ssh.target.metrics.healthy_host_count(
                 statistic="Maximum", period=minute
@@ -439,7 +452,7 @@ class WorkroomStack(cdk.Stack):
                 cluster=self.cluster.name,
                 group_names=[group.name for group in self.groups],
                 log_group=self.machine_log.log_group_name,
-                metrics=WATCHDOG_METRICS,
+                metrics=watchdog_metrics(self._settings.instance),
             ),
         )
         archive = f"arn:{self.partition}:s3:::{assets_bucket(self._settings)}/assets/*"

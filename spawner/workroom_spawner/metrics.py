@@ -23,6 +23,10 @@ WATCHER_AGE = Gauge(
     "workroom_watcher_age_seconds",
     "Seconds since the last look at all running tasks that succeeded; 0 while there are none",
 )
+MACHINE_WAIT = Gauge(
+    "workroom_machine_wait_seconds",
+    "Seconds for which a start has been waiting for a machine, the longest; 0 while none waits",
+)
 SPAWN_PHASE = Histogram(
     "workroom_spawn_phase_seconds",
     "Seconds that spawns spent in each phase",
@@ -38,8 +42,10 @@ TASKS_ADOPTED = Counter(
 SPAWN_QUEUE = Gauge("workroom_spawn_queue_length", "Spawns that wait for their turn at RunTask")
 
 _ages: WeakKeyDictionary[object, Callable[[], float]] = WeakKeyDictionary()
+_waits: WeakKeyDictionary[object, Callable[[], float]] = WeakKeyDictionary()
 _queues: WeakKeyDictionary[object, Callable[[], float]] = WeakKeyDictionary()
 WATCHER_AGE.set_function(lambda: max((age() for age in _ages.values()), default=0.0))
+MACHINE_WAIT.set_function(lambda: max((wait() for wait in _waits.values()), default=0.0))
 SPAWN_QUEUE.set_function(lambda: sum(length() for length in _queues.values()))
 
 
@@ -53,6 +59,11 @@ def count_call(operation: str, outcome: Outcome) -> None:
 def report_age(owner: object, age: Callable[[], float]) -> None:
     """Show the greatest of all owners' ages, in seconds; `age` must not hold on to `owner`."""
     _ages[owner] = age
+
+
+def report_wait(owner: object, wait: Callable[[], float]) -> None:
+    """Show the greatest of all owners' waits, in seconds; `wait` must not hold on to `owner`."""
+    _waits[owner] = wait
 
 
 def report_queue(owner: object, length: Callable[[], float]) -> None:

@@ -73,6 +73,15 @@ class Roster:
         """Return the loop time at which the next scheduled look is due."""
         return min((watched.due for watched in self.hurried.values()), default=None)
 
+    def longest_wait(self) -> float:
+        """Return for how many seconds at most a task has been waiting for a machine."""
+        since = [
+            watched.evidence.followed_since
+            for watched in self.hurried.values()
+            if watched.view is not None and watched.view.status == "PROVISIONING"
+        ]
+        return _now() - min(since) if since else 0.0
+
     def due_looks(self, by: float, most: int) -> list[str]:
         """Return tasks whose scheduled look is due by loop time `by`."""
         due = (arn for arn, watched in self.hurried.items() if watched.due <= by)

@@ -73,6 +73,7 @@ class Watcher:
         self._current_at = 0.0
         itself = weakref.ref(self)
         metrics.report_age(self, lambda: watcher.age if (watcher := itself()) else 0.0)
+        metrics.report_wait(self, lambda: watcher.machine_wait if (watcher := itself()) else 0.0)
 
     # -- what others ask, without waiting ---------------------------------------
 
@@ -105,6 +106,11 @@ class Watcher:
         if self._loop is None or self._running is None or not len(self._roster):
             return 0.0
         return self._loop.time() - self._current_at
+
+    @property
+    def machine_wait(self) -> float:
+        """Seconds for which a start has been waiting for a machine, the longest; 0 without one."""
+        return self._roster.longest_wait()
 
     # -- what others wait for ---------------------------------------------------
 

@@ -147,6 +147,7 @@ class Deployed:
         made = self._rest.outputs()
         return {
             "ImagePipeline": "none: there is no EC2 Image Builder",
+            "GpuImagePipeline": "none",
             **{name.removeprefix("Output"): value for name, value in made.items()},
         }
 

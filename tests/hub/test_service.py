@@ -197,6 +197,8 @@ workroom_ecs_calls_total{operation="RunTask",outcome="ok"} 10
 workroom_ecs_calls_total{operation="RunTask",outcome="denied"} %d
 # TYPE workroom_watcher_age_seconds gauge
 workroom_watcher_age_seconds 12
+# TYPE workroom_machine_wait_seconds gauge
+workroom_machine_wait_seconds 700
 # TYPE workroom_spawn_phase_seconds histogram
 workroom_spawn_phase_seconds_bucket{phase="machine",le="60"} %d
 workroom_spawn_phase_seconds_bucket{phase="machine",le="600"} %d
@@ -211,6 +213,7 @@ workroom_spawn_phase_seconds_sum{phase="machine"} 100
         found = meter.measure(self.PAGE % (5, 10, 20, 20, 20))
         assert found["ecs_denied"] == 2
         assert found["watcher_age_seconds"] == 12
+        assert found["machine_wait_seconds"] == 700
         assert found["spawn_phase_machine_p90"] == 600, "the ten of this minute were slow"
 
     def test_a_minute_without_starts_says_nothing_of_them(self) -> None:

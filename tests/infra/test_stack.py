@@ -15,8 +15,6 @@ from tests.support.template import Template, written
 from workroom_hub.settings import Settings
 from workroom_hub.settings_deployed import OUTPUTS, merged
 
-RUNBOOKS = Path(__file__).parents[2] / "docs/runbooks"
-
 
 def test_cfn_lint_finds_nothing(template: Template) -> None:
     # W3010: zones are written down, so that the template needs no look at the account.
@@ -146,8 +144,29 @@ class TestMachines:
         assert "docker logout" in data["workroom-images"]
         assert "amazon-efs-utils" in data["workroom-system"]
         assert "systemctl enable workroom-mount-watchdog.service" in data["workroom-watchdog"]
-        builder = template.one("AWS::ImageBuilder::InfrastructureConfiguration")
-        assert builder["InstanceMetadataOptions"]["HttpTokens"] == "required"
+        for builder in template.of("AWS::ImageBuilder::InfrastructureConfiguration").values():
+            assert builder["InstanceMetadataOptions"]["HttpTokens"] == "required"
+
+    def test_machines_with_gpus_get_the_same_on_an_image_of_their_own(
+        self, template: Template
+    ) -> None:
+        recipes = template.of("AWS::ImageBuilder::ImageRecipe").values()
+        assert {each["Name"]: each["ParentImage"] for each in recipes} == {
+            "workroom-machine": "ami-0123456789abcdef0",
+            "workroom-gpu-machine": "ami-0123456789abcdef2",
+        }
+        data = {
+            written(f"<{id}.Arn>"): written(component["Data"])
+            for id, component in template.of("AWS::ImageBuilder::Component").items()
+        }
+        plain, gpu = (
+            [data[written(part["ComponentArn"])] for part in each["Components"]] for each in recipes
+        )
+        assert plain == gpu
+        assert len(plain) == 4
+        made = {id: f"<{id}.Arn>" for id in template.of("AWS::ImageBuilder::ImagePipeline")}
+        outputs = template.outputs()
+        assert {outputs["ImagePipeline"], outputs["GpuImagePipeline"]} == set(made.values())
 
 
 def _user_data(machine: dict[str, dict[str, dict[str, str]]]) -> str:
@@ -159,8 +178,9 @@ class TestEncryption:
         for machine in template.of("AWS::EC2::LaunchTemplate").values():
             for disk in machine["LaunchTemplateData"]["BlockDeviceMappings"]:
                 assert disk["Ebs"]["Encrypted"] is True
-        for disk in template.one("AWS::ImageBuilder::ImageRecipe")["BlockDeviceMappings"]:
-            assert disk["Ebs"]["Encrypted"] is True
+        for recipe in template.of("AWS::ImageBuilder::ImageRecipe").values():
+            for disk in recipe["BlockDeviceMappings"]:
+                assert disk["Ebs"]["Encrypted"] is True
 
     def test_homes_and_databases(self, template: Template) -> None:
         homes = template.one("AWS::EFS::FileSystem")
@@ -326,37 +346,6 @@ class TestServices:
         assert bucket["VersioningConfiguration"] == {"Status": "Enabled"}
         [rule] = bucket["LifecycleConfiguration"]["Rules"]
         assert set(rule) == {"AbortIncompleteMultipartUpload", "Id", "Status"}
-
-
-class TestObservability:
-    def test_each_alarm_names_a_page_that_is_there(self, template: Template) -> None:
-        pages = set()
-        for alarm in template.of("AWS::CloudWatch::Alarm").values():
-            page = alarm["AlarmDescription"].partition("What to do: ")[2]
-            assert (RUNBOOKS.parents[1] / page).is_file(), alarm["AlarmName"]
-            assert alarm["AlarmActions"], alarm["AlarmName"]
-            pages.add(Path(page).name)
-        assert pages == {path.name for path in RUNBOOKS.glob("*.md")} - {"README.md"}
-
-    def test_each_page_says_what_it_means_where_to_look_and_what_to_do(self) -> None:
-        for page in RUNBOOKS.glob("*.md"):
-            if page.name != "README.md":
-                headings = re.findall(r"^## (.*)$", page.read_text(), re.MULTILINE)
-                assert headings == ["What it means", "Look here", "Do this"], page.name
-
-    def test_people_hear_of_alarms(self, template: Template) -> None:
-        assert template.one("AWS::SNS::Subscription")["Endpoint"] == "platform@example.com"
-
-    def test_the_dashboard_shows_what_was_asked_for(self, template: Template) -> None:
-        body = written(template.one("AWS::CloudWatch::Dashboard")["DashboardBody"])
-        for part in (
-            "spawn_phase_machine_p90",
-            "GroupInServiceInstances",
-            "ecs_throttled",
-            "AWS/EFS",
-            "workroom:user",
-        ):
-            assert part in body, part
 
 
 class TestOutputs:

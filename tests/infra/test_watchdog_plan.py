@@ -63,10 +63,8 @@ class Cluster:
             seen = [n for n, at in self.claims.items() if n != name and at + self.lag <= self.now]
             return {"machines": self.machines, "others": len(seen)}
         if do is Do.DRAIN:
-            was = "DRAINING" if name in self.drained else "ACTIVE"
             self.drained.add(name)
             self.most = max(self.most, len(self.drained))
-            return {"was": was}
         if do is Do.ACTIVATE:
             self.drained.discard(name)
         return {}
@@ -83,7 +81,7 @@ def test_a_hang_is_claimed_counted_and_drained_within_seconds() -> None:
     aws, plan = Cluster(), Plan(DEFAULTS)
     aws.tasks["me"] = 3
     assert aws.run(plan, WELL, 5) == [Do.LOOK]
-    assert aws.run(plan, HANGS, 6)[:3] == [Do.CLAIM, Do.COUNT, Do.DRAIN]
+    assert aws.run(plan, HANGS, 6)[:4] == [Do.CLAIM, Do.COUNT, Do.LOOK, Do.DRAIN]
     assert plan.phase is Phase.DRAINED
     # The limit of a probe, its pause and this are the half minute that is promised.
     drained = next(at for at, _, do in aws.done if do is Do.DRAIN) - 1005
@@ -141,6 +139,29 @@ def test_a_mount_that_answers_again_returns_the_machine_once() -> None:
     assert plan.phase is Phase.DRAINED
     aws.tasks["me"] = 0
     assert Do.REPLACE in aws.run(plan, WELL, 60)
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+@pytest.mark.parametrize("ends", [False, True], ids=["hangs-on", "answers"])
+@pytest.mark.parametrize("somebody", [False, True], ids=["we", "somebody-else"])
+def test_who_drained_it_is_known_although_the_answer_was_lost(
+    restarted: bool, ends: bool, somebody: bool
+) -> None:
+    aws, plan = Cluster(), Plan(DEFAULTS)
+    aws.tasks["me"] = 1
+    aws.drained = {"me"} if somebody else set()
+    while plan.next(HANGS, aws.now) is not Do.DRAIN:
+        aws.run(plan, HANGS, TICK)
+    aws.carry_out("me", Do.DRAIN)
+    plan.failed(aws.now)
+    if restarted:
+        plan = Plan(DEFAULTS, Memory(**asdict(plan.memory)))
+    if not ends:
+        aws.run(plan, HANGS, 60)
+        assert plan.phase is Phase.DRAINED
+    aws.run(plan, WELL, DEFAULTS.recovery + 60)
+    assert aws.drained == ({"me"} if somebody else set())
+    assert (plan.phase, aws.claims) == (Phase.WATCHING, {})
 
 
 def test_a_probe_that_never_came_back_keeps_it_drained() -> None:
@@ -279,6 +300,12 @@ def test_no_more_than_the_share_is_ever_drained(
             aws.ask(name, plan, HANGS if hangs else WELL)
         aws.now += TICK
     assert aws.most <= fleet.allowed(machines, DEFAULTS.share)
+    # It is back: whatever was lost on the way, nothing stays drained or claimed.
+    for _ in range(240):
+        for name, plan in plans.items():
+            aws.ask(name, plan, WELL)
+        aws.now += 10 * TICK
+    assert (aws.drained, aws.claims) == (set(), {})
 
 
 @settings(max_examples=60, deadline=None)

@@ -32,6 +32,7 @@ def test_the_names_are_those_that_dashboards_know() -> None:
     for name in (
         "workroom_ecs_calls_total{",
         "workroom_watcher_age_seconds ",
+        "workroom_machine_wait_seconds ",
         'workroom_spawn_phase_seconds_bucket{le="5.0",phase="test"} 1.0',
         "workroom_orphans_stopped_total ",
         "workroom_tasks_adopted_total ",

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from prometheus_client import REGISTRY
 
 from tests.fakes.scripted_ecs import ScriptedEcs
 from workroom_spawner.aws_errors import Denied, Refused, Throttled, Unreachable
@@ -51,6 +52,24 @@ def run(ecs: ScriptedEcs, watcher: Watcher, count: int) -> list[str]:
         ecs.show(arn)
         watcher.follow(arn).started()
     return arns
+
+
+async def test_the_longest_wait_for_a_machine_is_told_while_it_lasts(
+    ecs: ScriptedEcs, watcher: Watcher
+) -> None:
+    """Also of a start that gets none: whoever waits for a success never hears of it."""
+    assert watcher.machine_wait == 0
+    for arn in ("first", "second"):
+        ecs.show(arn, status="PROVISIONING")
+        watcher.follow(arn)
+        await asyncio.sleep(700)
+    assert watcher.machine_wait == pytest.approx(1400)
+    assert REGISTRY.get_sample_value("workroom_machine_wait_seconds") == pytest.approx(1400)
+    ecs.show("first", status="PENDING")
+    await asyncio.sleep(60)
+    assert watcher.machine_wait == pytest.approx(760)
+    watcher.forget("second")
+    assert watcher.machine_wait == 0
 
 
 # -- how many calls ---------------------------------------------------------------

@@ -44,6 +44,7 @@ def everything() -> dict[str, Any]:
             zone_id="Z0123456789ABCDEFGHIJ",
             zone_name="example.com",
             gpu_machine_image="ami-0123456789abcdef1",
+            gpu_base_image="ami-0123456789abcdef2",
             warm_machines=2,
             headroom=20,
             max_machines=30,

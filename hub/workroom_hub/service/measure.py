@@ -41,6 +41,7 @@ class Meter:
         found: dict[str, float] = {}
         for name, ours in (
             ("workroom_watcher_age_seconds", "watcher_age_seconds"),
+            ("workroom_machine_wait_seconds", "machine_wait_seconds"),
             ("workroom_spawn_queue_length", "spawn_queue_length"),
             ("jupyterhub_running_servers", "running_servers"),
         ):

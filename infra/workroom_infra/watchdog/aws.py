@@ -125,9 +125,8 @@ class Aws:
             more = {"nextToken": page["nextToken"]}
 
     def _drain(self, _: Mapping[str, Any]) -> dict[str, Any]:
-        was = self._look({})["status"]
         self._turn("DRAINING")
-        return {"was": was}
+        return {}
 
     def _activate(self, _: Mapping[str, Any]) -> dict[str, Any]:
         self._turn("ACTIVE")

@@ -55,6 +55,8 @@ class Memory:
     drained_at: float = 0.0
     ours: bool = False
     """Whether it was we who drained the machine: only then may we return it."""
+    before: str = ""
+    """The machine's status before the first attempt to drain it; "": not looked at yet."""
     drain_sent: bool = False
     """Whether AWS may have drained it already, although no answer said so."""
     returns: int = 0
@@ -124,6 +126,9 @@ class Plan:
         return self._go(Phase.CLAIMING if self._hangs else Phase.UNCLAIMING, now)
 
     def _when_draining(self, now: float) -> Do | None:
+        if self._hangs and not self.memory.before:
+            # Later it cannot be told any more: AWS may drain it, and the answer be lost.
+            return Do.LOOK
         if self._hangs:
             self.memory.drain_sent = True
             return Do.DRAIN
@@ -167,10 +172,13 @@ class Plan:
         if self.phase is Phase.UNKNOWN:
             self.memory.drain_sent = False
             if drained and claimed:
-                self._drained(now, ours=True)
+                # Without memory the claim tells that it was we.
+                self._drained(now, ours=self.memory.before in ("", "ACTIVE"))
             else:
                 # A claim that came to nothing, or one that a hang still wants.
                 self.memory.phase = Phase.UNCLAIMING if claimed else Phase.WATCHING
+        elif self.phase is Phase.DRAINING:
+            self.memory.before = str(answer["status"])
         elif not drained:
             # Somebody set it active again.
             self.memory.phase = Phase.CLAIMING if self._hangs else Phase.UNCLAIMING
@@ -185,6 +193,8 @@ class Plan:
         last = self.phase is Phase.LAST_COUNT
         if others + 1 <= fleet.allowed(machines, self._settings.share):
             self._holds = 0
+            if not last:
+                self.memory.before = ""
             self.memory.phase = Phase.REPLACING if last else Phase.DRAINING
             return
         self._holds += 1
@@ -192,12 +202,12 @@ class Plan:
         self._not_before = now + pause * random.uniform(0.5, 1.0)  # noqa: S311 no secret
         self.memory.phase = Phase.DRAINED if last else Phase.HELD
 
-    def _after_drain(self, answer: Mapping[str, Any], now: float) -> None:
-        self._drained(now, ours=answer["was"] == "ACTIVE")
+    def _after_drain(self, _: Mapping[str, Any], now: float) -> None:
+        self._drained(now, ours=self.memory.before == "ACTIVE")
 
     def _after_activate(self, _: Mapping[str, Any], __: float) -> None:
-        self.memory.returns += 1
-        self.memory.phase = Phase.UNCLAIMING
+        returns, claim = self.memory.returns + 1, self.memory.claim
+        self.memory = Memory(Phase.UNCLAIMING, returns=returns, claim=claim)
 
     def _after_unclaim(self, _: Mapping[str, Any], __: float) -> None:
         returns = self.memory.returns
@@ -245,7 +255,7 @@ class Plan:
     def _drained(self, now: float, ours: bool) -> None:
         again = self.memory.drained_at if self.memory.ours else 0.0
         self.memory.phase, self.memory.drain_sent = Phase.DRAINED, False
-        self.memory.ours = ours or bool(again)
+        self.memory.ours = ours
         self.memory.drained_at = again or now
         self._looked = float("-inf")
 
