@@ -12,6 +12,8 @@ database.py     PostgreSQL
 entrances.py    load balancers
 services.py     the cluster that hub, proxy, gateway, registry and metastore run on
 warehouse.py    the bucket of the tables
-observability.py, alarms.py  dashboard and alarms
+measures.py     what is measured: the metrics behind alarms and dashboard
+observability.py, alarms.py  which of it is an alarm, and an alarm
+dashboard.py    the page with all of it
 watchdog/       on every machine: takes out one whose mount hangs; imports nothing of the others
 """

@@ -25,7 +25,16 @@ from workroom_hub.settings_deployed import (
     for_proxy,
     merged,
 )
-from workroom_infra import acknowledged, alarms, observability, programs, rights, walls
+from workroom_infra import (
+    acknowledged,
+    alarms,
+    dashboard,
+    measures,
+    observability,
+    programs,
+    rights,
+    walls,
+)
 from workroom_infra.database import Database
 from workroom_infra.entrances import Names, RegistryDoor, SshDoor, WebDoor
 from workroom_infra.homes import Homes
@@ -351,7 +360,7 @@ class WorkroomStack(cdk.Stack):
         )
         hub, metastore = self.hub_database.instance, self.metastore_database.instance
         minute = alarms.MINUTE
-        parts = observability.Parts(
+        parts = measures.Parts(
             instance=self._settings.instance,
             region=self._aws.region,
             cluster=self.cluster.name,
@@ -385,7 +394,7 @@ class WorkroomStack(cdk.Stack):
             email=self._aws.alarm_email,
             alarms=observability.alarms(parts),
         )
-        observability.Dashboard(self, "Dashboard", parts=parts, alarms=self.alarms.alarms)
+        dashboard.Dashboard(self, "Dashboard", parts=parts, alarms=self.alarms.alarms)
 
     # Who may do what: all of it is here.
 

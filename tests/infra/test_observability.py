@@ -134,16 +134,16 @@ def test_alarms_that_depend_on_settings(
     """No machine, no watchdog; and starts that give up soon wait no ten minutes."""
     from aws_cdk import aws_cloudwatch as cloudwatch
 
-    from workroom_infra import observability
+    from workroom_infra import measures, observability
 
     metric = cloudwatch.Metric(namespace="N", metric_name="M")
     names = ("instance", "region", "cluster", "platform", "group", "file_system")
     metrics = {
         name: metric
-        for name in observability.Parts.__dataclass_fields__
+        for name in measures.Parts.__dataclass_fields__
         if re.search(r"healthy|errors|free|cpu", name)
     }
-    parts = observability.Parts(
+    parts = measures.Parts(
         **dict.fromkeys(names, "x"),
         **metrics,
         least_machines=least,
