@@ -63,7 +63,9 @@ def list_(json: Json = False) -> None:
 @images.command()
 def promote(
     name: Annotated[str, typer.Argument(help="Name of the image in workroom.yaml.")],
-    what: Annotated[str, typer.Argument(help="A tag or digest in the registry, or its beginning.")],
+    what: Annotated[
+        str, typer.Argument(help="A tag, a digest or its beginning, or what push calls Pin it.")
+    ],
 ) -> None:
     """Give an image's next servers another build. Servers that run keep theirs.
 
