@@ -51,7 +51,7 @@ def push(
 @images.command("list")
 def list_(json: Json = False) -> None:
     """List what people get next for each image, and what else the registry has of it."""
-    from workroom_hub.machine import images_command as command
+    from workroom_hub.machine import images_list as command
 
     found = command.collect(_stack(quiet=json))
     if json:

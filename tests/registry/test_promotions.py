@@ -18,6 +18,7 @@ from workroom_hub.machine import (
     down,
     images,
     images_command,
+    images_list,
     registry_images,
     status,
 )
@@ -70,7 +71,7 @@ def test_promote_and_rollback_move_what_the_next_start_gets(
     assert (chosen(stack).ref, chosen(stack).rstudio_note) == (second.ref, "not to be had")
     assert runs.ref == first.ref
 
-    [row] = images_command.collect(stack)
+    [row] = images_list.collect(stack)
     assert (row["next"], row["former"], row["from"]) == (second.ref, first.ref, "promotion")
     told = {each["digest"]: each["is"] for each in row["registry"]}
     assert (told[first.digest], told[second.digest]) == ("former", "next")
