@@ -51,7 +51,7 @@ def push(
 @images.command("list")
 def list_(json: Json = False) -> None:
     """List what people get next for each image, and what else the registry has of it."""
-    from workroom_hub.machine import images_command as command
+    from workroom_hub.machine import images_list as command
 
     found = command.collect(_stack(quiet=json))
     if json:
@@ -63,7 +63,9 @@ def list_(json: Json = False) -> None:
 @images.command()
 def promote(
     name: Annotated[str, typer.Argument(help="Name of the image in workroom.yaml.")],
-    what: Annotated[str, typer.Argument(help="A tag or digest in the registry, or its beginning.")],
+    what: Annotated[
+        str, typer.Argument(help="A tag, a digest or its beginning, or what push calls Pin it.")
+    ],
 ) -> None:
     """Give an image's next servers another build. Servers that run keep theirs.
 

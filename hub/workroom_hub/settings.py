@@ -315,7 +315,7 @@ class Settings(Section):
 
     instance: Slug = Field(
         "workroom",
-        description="Prefix of every container, volume and network, so that two installations can share an engine.",
+        description="Prefix of every container, volume and network, so that two installations can share an engine. They share the image, too, and what one builds the other starts, unless `build.tag` and the `ref` of `images` differ as well.",
     )
     title: str = Field(
         "Workroom", min_length=1, max_length=40, description="Name shown on every page."

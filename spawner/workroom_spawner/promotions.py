@@ -16,7 +16,7 @@ from typing import Any
 
 FILE = "promotions.json"
 """Name of the file in the state folder."""
-_ACTIONS = ("promote", "rollback", "settings")
+_ACTIONS = ("promote", "kept", "rollback", "settings")
 
 
 @dataclass(frozen=True)
@@ -25,8 +25,9 @@ class Promotion:
 
     Attributes:
         image: Name of the image in the settings.
-        ref: What is started from then on, `repository@sha256:…`; "" for what the settings name:
-            after a rollback that took back the first promotion, and when they were changed.
+        ref: What is started from then on, `repository@sha256:…`, or the engine's id of an image
+            that was never pushed; "" for what the settings name: after a rollback that took back
+            the first promotion, and when they were changed.
         replaces: What the settings named then; while they name something else, this is not in
             force.
         tag: Tag the digest had in the registry, or "".
@@ -34,8 +35,9 @@ class Promotion:
         rstudio_note: Why there is none, or "".
         at: When, ISO 8601 in UTC.
         by: Who, as the machine knows them.
-        action: "promote", "rollback", or "settings" when these came to name `replaces`, which ends
-            every promotion of the image before it.
+        action: "promote"; "kept" for what a tag that moves named before the first promotion, so
+            that a rollback can go back to it; "rollback"; or "settings" when these came to name
+            `replaces`, which ends every promotion of the image before it.
     """
 
     image: str
@@ -76,7 +78,7 @@ def _checked(entry: Promotion) -> Promotion:
             raise ValueError(f"not a history of promotions: {field.name} is {value!r}, not text")
     if entry.action not in _ACTIONS:
         raise ValueError(f"not a history of promotions: action is {entry.action!r}")
-    if entry.action == "promote" and not entry.ref:
+    if entry.action in ("promote", "kept") and not entry.ref:
         raise ValueError("not a history of promotions: ref of a promotion is empty")
     return entry
 

@@ -18,6 +18,7 @@ from tests.fakes.registry_bad_days import (
 )
 from workroom_hub.errors import RegistryError
 from workroom_hub.machine import registry_images
+from workroom_hub.registry import names
 from workroom_hub.registry.client import Damaged, RegistryClient
 from workroom_hub.registry.credentials import Credentials
 
@@ -129,6 +130,7 @@ def test_a_registry_that_is_away_says_where_to_look() -> None:
         ("received unexpected HTTP status: 503 Service Temporarily Unavailable", "does not run"),
         ("filesystem layer verification failed for digest sha256:" + "401" * 21, "images check"),
         ("dial tcp 10.0.0.1:443: connect: connection refused", "does not answer"),
+        ("manifest unknown: manifest unknown", "workroom images list"),
         ("something new", "docs/registry.md"),
     ],
 )
@@ -136,3 +138,19 @@ def test_what_an_engine_says_of_a_registry_gets_its_next_step(said: str, fix: st
     found = registry_images._refused("r.example.com/a:1", "pulled", said)
     assert said in found.message
     assert fix in found.fix
+
+
+def test_a_whole_reference_is_taken_when_it_is_in_this_repository() -> None:
+    mine, digest = "127.0.0.1:5000/workroom/notebook", f"sha256:{'a' * 64}"
+    for said in (f"{mine}@{digest}", digest):
+        assert names.without_repository(said, mine) == digest
+    assert names.without_repository(f"{mine}:tag", mine) == names.without_repository("tag", mine)
+    for other in (
+        f"r.example.com/workroom/notebook@{digest}",
+        f"{mine}-gpu@{digest}",
+        f"x@{digest}",
+    ):
+        with pytest.raises(RegistryError, match="is not in this image's repository") as caught:
+            names.without_repository(other, mine)
+        assert other in caught.value.message
+        assert all(form in caught.value.fix for form in ("tag", "6 or more digits", "whole ref"))

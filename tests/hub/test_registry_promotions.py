@@ -59,6 +59,22 @@ def test_what_is_in_force_already_is_not_promoted_twice(tmp_path: Path) -> None:
     assert [each.ref for each in promotions.read(tmp_path)] == [ref(1), ref(2), ref(1)]
 
 
+def test_what_a_tag_named_is_kept_once_before_the_first_promotion(tmp_path: Path) -> None:
+    def kept(number: int) -> Promotion:
+        return Promotion("notebook", ref(number), PLAIN, action="kept")
+
+    for number in (1, 2):
+        new = Promotion("notebook", ref(number), PLAIN)
+        promotions.promote(tmp_path, new, kept(10 * number))
+    told = [(each.action, each.ref) for each in promotions.read(tmp_path)]
+    assert told == [("kept", ref(10)), ("promote", ref(1)), ("promote", ref(2))]
+    for expected in (ref(1), ref(10)):
+        _, now = rollback(tmp_path)
+        assert now
+        assert now.ref == expected
+    assert rollback(tmp_path)[1] is None
+
+
 def test_a_rollback_takes_back_what_was_seen_or_nothing(tmp_path: Path) -> None:
     promote(tmp_path, 1)
     seen = standing(promotions.read(tmp_path), "notebook", PLAIN)

@@ -65,6 +65,7 @@ def build(engine: Any, server: RegistryServer) -> Iterator[Callable[..., Any]]:
     yield make
     for image_id in made:
         forget(engine, image_id)
+    forget(engine, f"{MINE}/notebook:latest-former")
 
 
 def forget(engine: Any, image_id: str) -> None:

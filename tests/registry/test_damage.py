@@ -20,6 +20,7 @@ from workroom_hub.errors import ImageError, RegistryError
 from workroom_hub.machine import (
     images_check,
     images_command,
+    images_list,
     registry,
     registry_config,
     registry_images,
@@ -105,14 +106,14 @@ def test_damage_is_refused_named_removed_and_sent_again_and_hides_no_other_image
         lines = capsys.readouterr().out.splitlines()
         assert any(healthy.tag in each and "as their digests say" in each for each in lines)
         assert any(pushed.tag in each and "as their digests" not in each for each in lines), lines
-        rows = {each["tag"]: each for each in images_command.collect(loud)[0]["registry"]}
+        rows = {each["tag"]: each for each in images_list.collect(loud)[0]["registry"]}
         assert rows[healthy.tag]["digest"] == healthy.digest
         if part != "layer":  # which is not read for a list
             assert rows[pushed.tag]["problem"]
             assert rows[pushed.tag]["digest"] is None
             with pytest.raises(RegistryError):
                 images_command.promote(loud, "notebook", pushed.tag)
-    images_command.show(images_command.collect(loud))
+    images_list.show(images_list.collect(loud))
     assert not _has(s3, place)
 
     engine.images.load(saved)

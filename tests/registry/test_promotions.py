@@ -13,7 +13,15 @@ from tests.registry.conftest import MINE, forget
 from tests.support.registry_server import RegistryServer
 from workroom_hub import configure
 from workroom_hub.errors import ImageError, RegistryError
-from workroom_hub.machine import images, images_command, registry_images
+from workroom_hub.machine import (
+    doctor,
+    down,
+    images,
+    images_command,
+    images_list,
+    registry_images,
+    status,
+)
 from workroom_hub.machine.stack import Stack
 from workroom_hub.runtime import Runtime
 from workroom_spawner.promotions import FILE
@@ -27,6 +35,22 @@ def chosen(stack: Stack) -> Any:
     """Return the image that the hub's catalog gives a start now."""
     runtime = Runtime(stack.home, "127.0.0.1", "net", 4, 2**34, {})
     return configure.catalog(stack.settings, runtime).choose({}, []).image
+
+
+def naming(server: RegistryServer, ref: str) -> Stack:
+    """Return the stack with settings that name another reference."""
+    settings = server.stack.settings.model_dump()
+    settings["images"][0]["ref"] = ref
+    loaded = type(server.stack.settings).model_validate(settings)
+    return Stack(loaded, None, server.stack.home, server.stack.report)
+
+
+@pytest.fixture
+def said(server: RegistryServer, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Collect the lines that commands print."""
+    lines: list[str] = []
+    monkeypatch.setattr(server.stack.report, "line", lines.append)
+    return lines
 
 
 def test_promote_and_rollback_move_what_the_next_start_gets(
@@ -47,7 +71,7 @@ def test_promote_and_rollback_move_what_the_next_start_gets(
     assert (chosen(stack).ref, chosen(stack).rstudio_note) == (second.ref, "not to be had")
     assert runs.ref == first.ref
 
-    [row] = images_command.collect(stack)
+    [row] = images_list.collect(stack)
     assert (row["next"], row["former"], row["from"]) == (second.ref, first.ref, "promotion")
     told = {each["digest"]: each["is"] for each in row["registry"]}
     assert (told[first.digest], told[second.digest]) == ("former", "next")
@@ -64,17 +88,109 @@ def test_promote_and_rollback_move_what_the_next_start_gets(
     images_command.fetch_promoted(engine, stack)
     assert engine.images.get(first.ref).id == first_image.id
 
+    # The tag named the second build when the first was promoted; then the settings' word is next.
+    assert images_command.rollback(stack, "notebook")[1] == chosen(stack).ref == second.ref
+    forget(engine, second_image.id)
     with pytest.raises(ImageError, match=f"no image '{PLAIN}'") as missing:
         images_command.rollback(stack, "notebook")
     assert missing.value.fix == "Make it: workroom build"
-    assert chosen(stack).ref == first.ref, "a start that would fail is worse"
+    assert chosen(stack).ref == second.ref, "a start that would fail is worse"
     build()
     _, ref = images_command.rollback(stack, "notebook")
     assert ref == chosen(stack).ref == PLAIN
     with pytest.raises(RegistryError, match="Nothing was promoted"):
         images_command.rollback(stack, "notebook")
     history = json.loads((stack.home / FILE).read_text())["history"]
-    assert [each["action"] for each in history] == ["promote"] * 2 + ["rollback"] * 2
+    assert [each["action"] for each in history] == ["kept", *["promote"] * 2, *["rollback"] * 3]
+
+
+@pytest.mark.parametrize("pushed", [True, False])
+def test_a_rollback_gives_what_a_tag_named_before_a_build_moved_it(
+    engine: Any, server: RegistryServer, build: Build, said: list[str], pushed: bool
+) -> None:
+    stack = server.stack
+    (stack.home / FILE).unlink(missing_ok=True)
+    first = build(rstudio="2024.1")
+    before = images_command.push(stack, None).ref if pushed else first.id
+    second = build()
+    images_command.tell_of_build(stack, first.id, second.id, asked=True)
+    assert not any("still get" in line for line in said), (
+        "a build alone gives it to people while nothing was promoted"
+    )
+    now = images_command.push(stack, None)
+    images_command.promote(stack, "notebook", now.ref)
+    third = build()
+    images_command.tell_of_build(stack, second.id, third.id, asked=False)
+    assert f"People still get {now.ref} (promoted " in said[-1]
+    assert "workroom images promote notebook TAG" in said[-1]
+
+    images_command.rollback(stack, "notebook")
+    assert chosen(stack).ref == before
+    assert chosen(stack).rstudio == "2024.1"
+    assert engine.images.get(chosen(stack).ref).id == first.id
+    if not pushed:
+        images_command.promote(stack, "notebook", now.tag)
+        forget(engine, first.id)
+        with pytest.raises(ImageError, match="was never pushed, and the engine does not have it"):
+            images_command.rollback(stack, "notebook")
+        assert chosen(stack).ref == now.ref
+
+
+def test_a_rollback_that_would_change_nothing_is_refused(
+    server: RegistryServer, build: Build
+) -> None:
+    stack = server.stack
+    (stack.home / FILE).unlink(missing_ok=True)
+    build()
+    images_command.promote(stack, "notebook", images_command.push(stack, None).tag)
+    with pytest.raises(RegistryError, match="a rollback would change nothing"):
+        images_command.rollback(stack, "notebook")
+
+
+def test_status_and_doctor_look_at_what_people_get(
+    engine: Any, server: RegistryServer, build: Build
+) -> None:
+    stack = server.stack
+    (stack.home / FILE).unlink(missing_ok=True)
+    first = build()
+    pushed = images_command.push(stack, None)
+    build()
+    images_command.promote(stack, "notebook", pushed.tag)
+    [row] = status._images(engine, stack)
+    assert (row["ref"], row["id"], row["configured"]) == (pushed.ref, first.id, PLAIN)
+    assert row["promoted"]
+    assert (
+        f"{pushed.ref} (RStudio: not in the image, promoted "
+        in doctor._images(engine, stack).message
+    )
+    forget(engine, first.id)
+    assert f"missing: {pushed.ref}" in doctor._images(engine, stack).message
+    stored = status._object_store(stack)
+    assert 0 < stored["images_bytes"] <= stored["disk_bytes"]
+    assert "of images" in status._line(stored)
+
+
+def test_a_reference_that_the_registry_lacks_is_to_be_corrected(
+    engine: Any, server: RegistryServer, build: Build
+) -> None:
+    build()
+    images_command.push(server.stack, None)
+    stack = naming(server, f"{server.host}/workroom/notebook:never")
+    with pytest.raises(ImageError, match="never") as caught:
+        images.ensure(engine, stack)
+    assert "has no such image" in caught.value.fix
+    assert "workroom images list, then correct images[0].ref" in caught.value.fix
+
+
+def test_a_purge_removes_the_names_of_this_registry_and_no_other(
+    engine: Any, server: RegistryServer, build: Build
+) -> None:
+    image = build()
+    pushed = images_command.push(server.stack, None)
+    down._forget_images(engine, server.stack)
+    with pytest.raises(ImageNotFound):
+        engine.images.get(pushed.ref)
+    assert engine.images.get(image.id).tags == [PLAIN]
 
 
 def test_settings_that_go_there_and_back_have_the_last_word_after_each_up(
@@ -86,13 +202,7 @@ def test_settings_that_go_there_and_back_have_the_last_word_after_each_up(
         made.append(build())
         pushed.append(images_command.push(server.stack, None))
 
-    def named(ref: str) -> Stack:
-        settings = server.stack.settings.model_dump()
-        settings["images"][0]["ref"] = ref
-        loaded = type(server.stack.settings).model_validate(settings)
-        return Stack(loaded, None, server.stack.home, server.stack.report)
-
-    here, there = named(pushed[0].ref), named(pushed[1].ref)
+    here, there = (naming(server, each.ref) for each in pushed[:2])
     images.ensure(engine, here)
     images_command.promote(here, "notebook", pushed[2].tag)
     images.ensure(engine, here)

@@ -32,6 +32,7 @@ def named(ref: str, image: str = "notebook") -> Promotion:
 
 
 BACK = Promotion("notebook", "", PLAIN, action="rollback")
+KEPT = replace(promoted(A), action="kept")
 
 
 @pytest.fixture
@@ -67,6 +68,8 @@ def refs(catalog: Catalog) -> list[str]:
         ([promoted(A), promoted(B), BACK, BACK], None),
         ([promoted(A), BACK, BACK, promoted(C)], C),
         ([promoted(A), promoted(B), BACK, promoted(C), BACK], A),
+        ([KEPT, promoted(B), BACK], A),
+        ([KEPT, promoted(B), BACK, BACK], None),
         ([promoted(A), promoted(B, "other")], A),
         ([promoted(A), promoted(B, replaces="workroom/notebook:older")], A),
     ],
@@ -121,7 +124,7 @@ def row(**changed: object) -> str:
         *("", "{", "[]", '{"history": [{"image": 1}]}', '{"history": [1]}', '{"history": {}}'),
         *(row(ref=5), row(ref=""), row(image=None), row(replaces=[PLAIN]), row(tag=1)),
         *(row(rstudio=2024.1), row(rstudio_note=None), row(at=1), row(by={}), row(more="")),
-        *(row(action="demote"), row(action=None)),
+        *(row(action="demote"), row(action=None), row(action="kept", ref="")),
     ],
 )
 def test_a_damaged_file_changes_nothing_and_says_so(

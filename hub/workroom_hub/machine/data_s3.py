@@ -219,9 +219,15 @@ def probe(stack: Stack, gateway: str) -> None:
         ) from error
 
 
-def size(home: Path) -> int:
-    """Return the bytes of all objects on the disk, old versions included; 0 without any."""
-    return sum(file.stat().st_size for file in (home / FOLDER / "s3").glob("*.dat"))
+def size(home: Path, bucket: str = "") -> int:
+    """Return the bytes of all objects on the disk, old versions included; 0 without any.
+
+    Args:
+        home: State folder.
+        bucket: Only this one's, whose volumes have its name.
+    """
+    pattern = f"{bucket}_*.dat" if bucket else "*.dat"
+    return sum(file.stat().st_size for file in (home / FOLDER / "s3").glob(pattern))
 
 
 def _lacks(platform: Any) -> str:

@@ -25,6 +25,7 @@ from workroom_hub.machine import (
     engine,
     firewall,
     hub,
+    images_command,
     network,
     probe,
     processes,
@@ -109,7 +110,8 @@ def run(seen: Callable[[Check], None] | None = None) -> list[Check]:
 def _with_engine(client: DockerClient, stack: Stack) -> list[Check]:
     users = network.find(client, stack.settings)
     checks = [_images(client, stack), _firewall(stack, users)]
-    image = stack.settings.images[0].ref
+    first, new = images_command.current(stack, damaged_as_none=True)[0]
+    image = new.ref if new else first.ref
     if users is None:
         checks.append(Check("inside a container", "note", "not tried: `workroom up` comes first"))
         return checks
@@ -262,13 +264,15 @@ def _images(client: DockerClient, stack: Stack) -> Check:
     from workroom_hub.machine import images
 
     missing, notes = [], []
-    for image in stack.settings.images:
-        facts = images.facts(client, image.ref)
+    for image, new in images_command.current(stack, damaged_as_none=True):
+        ref = new.ref if new else image.ref
+        why = f", promoted {new.at}; workroom.yaml: {image.ref}" if new else ""
+        facts = images.facts(client, ref)
         if facts is None:
-            missing.append(image.ref)
+            missing.append(f"{ref}{why}")
         else:
             said = facts.rstudio or "not in the image"
-            notes.append(f"{image.ref} (RStudio: {said})")
+            notes.append(f"{ref} (RStudio: {said}{why})")
     if missing:
         fix = "workroom up builds or pulls it"
         return Check("images", "failed", f"missing: {', '.join(missing)}", fix)

@@ -7,6 +7,7 @@ import shutil
 import sqlite3
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
@@ -25,6 +26,7 @@ from workroom_hub.machine import (
     processes,
     proxy,
     registry,
+    registry_images,
     scratch,
     ssh,
 )
@@ -140,6 +142,7 @@ def _stop_everything(stack: Stack, *, purge: bool) -> None:
         for volume in ours + data_metastore.volumes(client, stack):
             volume.remove(force=True)
         _tell_of_homes(stack, len(ours))
+        _forget_images(client, stack)
         if kept:
             report.line(
                 "Kept, because another installation of the same instance name made them "
@@ -255,6 +258,24 @@ def homes(client: DockerClient, stack: Stack) -> tuple[list[Volume], list[str]]:
             else:
                 others.append(str(volume.name))
     return ours, sorted(others)
+
+
+def _forget_images(client: DockerClient, stack: Stack) -> None:
+    """Remove the names that the engine has for images of this machine's registry, which goes too.
+
+    A container that runs keeps its image.
+    """
+    from docker.errors import APIError
+
+    if not registry.is_here(stack):
+        return
+    here = f"{stack.settings.registry.host}/"
+    former = ":".join(registry_images.former_tag(stack.settings.build.tag))
+    for found in client.images.list():
+        for name in (*found.tags, *(found.attrs.get("RepoDigests") or ())):
+            if name.startswith(here) or name == former:
+                with suppress(APIError):  # in use, or gone with the name before it
+                    client.images.remove(name)
 
 
 def _tell_of_homes(stack: Stack, volumes: int) -> None:

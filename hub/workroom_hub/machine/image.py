@@ -117,6 +117,12 @@ def image_facts(ref: str) -> ImageFacts:
     )
 
 
+def image_id(ref: str) -> str:
+    """Return the engine's id of an image, "" if it has none of that name."""
+    found = _inspect(ref)
+    return str(found["Id"]) if found else ""
+
+
 def source_folder() -> Path:
     """Return `images/notebook` of the source checkout this package is installed from.
 

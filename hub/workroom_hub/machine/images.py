@@ -54,6 +54,7 @@ def build(stack: Stack, *, retry: bool = False, fresh: bool = False) -> str:
         retry: Try again to get an RStudio that is missing.
         fresh: Build everything anew.
     """
+    before = image.image_id(stack.settings.build.tag)
     with stack.report.step(f"Image {stack.settings.build.tag}") as step:
         registry_images.base(stack.settings, stack.home, step, fresh=fresh)
         built = image.build_image(
@@ -64,6 +65,7 @@ def build(stack: Stack, *, retry: bool = False, fresh: bool = False) -> str:
             fresh=fresh,
         )
         step.result = built.removeprefix("sha256:")[:12]
+    images_command.tell_of_build(stack, before, built, asked=retry)
     return built
 
 
@@ -73,7 +75,11 @@ def _pull(client: DockerClient, stack: Stack, ref: str) -> None:
             anew = registry_images.fetch(client, stack.settings.registry, stack.home, ref, step)
         except ImageError as error:
             if registry_images.is_ours(stack.settings.registry, ref):
-                raise
+                if error.fix != registry_images.NO_SUCH_IMAGE:
+                    raise
+                number = [i.ref for i in stack.settings.images].index(ref)
+                fix = f"{error.fix}, then correct images[{number}].ref in workroom.yaml."
+                raise ImageError(error.message, fix) from error
             raise ImageError(error.message, _FIX) from error
         step.result = "pulled" if anew else "here"
 

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
+from contextlib import suppress
+from typing import TYPE_CHECKING
 
-from workroom_hub.errors import ImageError, RegistryError, WorkroomError
+from workroom_hub.errors import ImageError, RegistryError
 from workroom_hub.fields import slug
 from workroom_hub.machine import engine, registry_images
-from workroom_hub.machine.console import human_bytes
-from workroom_hub.machine.image import RSTUDIO_LABEL, RSTUDIO_NOTE_LABEL
+from workroom_hub.machine.image import RSTUDIO_LABEL, RSTUDIO_NOTE_LABEL, image_id
 from workroom_hub.registry import names, promotions
-from workroom_hub.registry.client import Damaged, Kept, RegistryClient
+from workroom_hub.registry.client import Damaged, Kept
 from workroom_hub.settings_registry import reference
 from workroom_spawner.promotions import Promotion, in_force, standing
 
@@ -21,9 +20,6 @@ if TYPE_CHECKING:
     from workroom_hub.machine.registry_images import Pushed
     from workroom_hub.machine.stack import Stack
     from workroom_hub.settings import Image
-
-_LOOKS = 8
-"""Images that are looked into at once."""
 
 
 def image_name(stack: Stack, name: str | None) -> str:
@@ -63,71 +59,6 @@ def push(stack: Stack, name: str | None) -> Pushed:
     return pushed
 
 
-def collect(stack: Stack) -> list[dict[str, Any]]:
-    """Return what people get next of each image, and what the registry has of it."""
-    history = promotions.read(stack.home)
-    rows = []
-    for image in stack.settings.images:
-        new = in_force(history, image.name, image.ref)
-        stack_of = standing(history, image.name, image.ref)
-        former = stack_of[-2].ref if len(stack_of) > 1 else image.ref if new else None
-        kept, problem = _kept(stack, image.name)
-        digests = {new.digest if new else image.ref.partition("@")[2]: "next"}
-        if former:
-            digests.setdefault(former.partition("@")[2], "former")
-        rows.append(
-            {
-                "name": image.name,
-                "next": new.ref if new else image.ref,
-                "from": "promotion" if new else "workroom.yaml",
-                "since": new.at if new else None,
-                "by": new.by if new else None,
-                "former": former,
-                "problem": problem,
-                "registry": [_row(tag, each, digests) for tag, each in kept],
-            }
-        )
-    return rows
-
-
-def show(found: list[dict[str, Any]]) -> None:
-    """Draw the list for people."""
-    from rich import box
-    from rich.console import Console
-    from rich.markup import escape
-    from rich.table import Table
-
-    console = Console(highlight=False)
-    for row in found:
-        why = f"promoted {row['since']} by {row['by']}" if row["since"] else "as workroom.yaml says"
-        console.print(
-            f"[bold]{row['name']}[/]: people get {escape(row['next'])} ({escape(why)})",
-            soft_wrap=True,
-        )
-        if row["former"]:
-            console.print(f"  before: {escape(row['former'])}", soft_wrap=True)
-        if row["problem"]:
-            console.print(f"  [yellow]{escape(row['problem'])}[/]")
-        if not row["registry"]:
-            continue
-        table = Table(box=box.SIMPLE, pad_edge=False, padding=(0, 1, 0, 0))
-        for title in ("Tag", "Digest", "Built", "Size", "RStudio", ""):
-            table.add_column(title, no_wrap=title in ("Tag", "Digest", "Built"))
-        for each in row["registry"]:
-            table.add_row(
-                escape(each["tag"]),
-                (each["digest"] or "")[7:19],
-                (each["created"] or "")[:10],
-                "" if each["bytes"] is None else human_bytes(each["bytes"]),
-                escape(each["rstudio"] or ""),
-                each["is"] or ("see below" if each["problem"] else ""),
-            )
-        console.print(table)
-        for each in row["registry"]:
-            if each["problem"]:
-                console.print(f"  [yellow]{escape(each['tag'])}: {escape(each['problem'])}[/]")
-
-
 def promote(stack: Stack, name: str, what: str) -> Promotion:
     """Give an image's next servers a build of the registry.
 
@@ -143,7 +74,8 @@ def promote(stack: Stack, name: str, what: str) -> Promotion:
     _have(stack, ref)
     return promotions.promote(
         stack.home,
-        Promotion(
+        kept=_kept_tag(stack, image, ref),
+        new=Promotion(
             image=name,
             ref=ref,
             replaces=image.ref,
@@ -159,15 +91,77 @@ def rollback(stack: Stack, name: str) -> tuple[Promotion, str]:
     """Take back the newest promotion; return it, and what people get now.
 
     Raises:
-        RegistryError: There is none, or somebody promoted another meanwhile.
-        ImageError: What people got before cannot be fetched.
+        RegistryError: There is none, or it would change nothing, or somebody promoted another
+            meanwhile.
+        ImageError: What people got before is not there and cannot be fetched.
     """
     image = known(stack, name)
     before = standing(promotions.read(stack.home), name, image.ref)
     if before:
         _have(stack, before[-2].ref if len(before) > 1 else image.ref)
+    if len(before) == 1 and before[0].action == "promote" and _same(stack, before[0].ref, image):
+        raise RegistryError(
+            f"'{image.ref}' names the promoted image itself, and what people got before it is not "
+            "known, so a rollback would change nothing.",
+            f"Name what they shall get: workroom images list, then workroom images promote {name} "
+            "TAG",
+        )
     taken, now = promotions.rollback(stack.home, name, image.ref, promotions.who(), expected=before)
     return taken, now.ref if now else image.ref
+
+
+def _kept_tag(stack: Stack, image: Image, new: str) -> Promotion | None:
+    """Return what people got until now as an entry to go back to, if a tag that moves names it.
+
+    A build moves its tag before anybody promotes it; then it is what the tag named before. It gets
+    a tag of its own, so that `docker image prune` leaves it.
+    """
+    from docker.errors import ImageNotFound
+
+    stands = in_force(promotions.read(stack.home), image.name, image.ref)
+    if stands or "@" in image.ref or not _here(stack):
+        return None
+    client = engine.connect()
+    try:
+        repository, former = registry_images.former_tag(image.ref)
+        found = client.images.get(image.ref)
+        if found.id == client.images.get(new).id:
+            found = client.images.get(f"{repository}:{former}")
+        found.tag(repository, former)
+    except ImageNotFound:
+        return None
+    finally:
+        client.close()
+    there = registry_images.client(stack.settings.registry, stack.home, image.name)
+    ours = f"{reference(stack.settings.registry, image.name)}@"
+    pushed = (ref for ref in found.attrs.get("RepoDigests") or () if ref.startswith(ours))
+    labels = found.labels or {}
+    return Promotion(
+        image=image.name,
+        ref=next((ref for ref in pushed if there.digest(ref.partition("@")[2])), str(found.id)),
+        replaces=image.ref,
+        rstudio=labels.get(RSTUDIO_LABEL) or None,
+        rstudio_note=labels.get(RSTUDIO_NOTE_LABEL, ""),
+        by=promotions.who(),
+        action="kept",
+    )
+
+
+def _same(stack: Stack, ref: str, image: Image) -> bool:
+    """Return whether the settings' tag names an image of the engine that `ref` is, too."""
+    if "@" in image.ref or not _here(stack):
+        return False
+    client = engine.connect()
+    try:
+        both = {each.id for name in (ref, image.ref) for each in client.images.list(name=name)}
+        return len(both) == 1
+    finally:
+        client.close()
+
+
+def _here(stack: Stack) -> bool:
+    """Return whether servers get their images from this machine's engine."""
+    return stack.spawner == "local" or stack.emulated
 
 
 def _have(stack: Stack, ref: str) -> None:
@@ -176,7 +170,7 @@ def _have(stack: Stack, ref: str) -> None:
     Raises:
         ImageError: It cannot be fetched.
     """
-    if stack.spawner != "local" and not stack.emulated:
+    if not _here(stack):
         return
     client = engine.connect()
     try:
@@ -192,15 +186,63 @@ def _have(stack: Stack, ref: str) -> None:
         client.close()
 
 
+def current(stack: Stack, *, damaged_as_none: bool = False) -> list[tuple[Image, Promotion | None]]:
+    """Return each image of the settings, and the promotion that stands in its place, if one does.
+
+    Args:
+        stack: The stack.
+        damaged_as_none: Take a damaged file for none; `doctor` has a line of its own on it.
+
+    Raises:
+        RegistryError: The file of promotions is not what we wrote.
+    """
+    try:
+        history = promotions.read(stack.home)
+    except RegistryError:
+        if not damaged_as_none:
+            raise
+        history = ()
+    return [(image, in_force(history, image.name, image.ref)) for image in stack.settings.images]
+
+
+def tell_of_build(stack: Stack, before: str, built: str, *, asked: bool) -> None:
+    """Say who does not get what was built; keep what people got before it.
+
+    Args:
+        stack: The stack.
+        before: Id that the tag had before the build, or "".
+        built: Id that it has now.
+        asked: Whether somebody asked for a build, and not only for what it brings.
+    """
+    from docker.errors import ImageNotFound
+
+    tag = stack.settings.build.tag
+    moved = before not in ("", built)
+    try:
+        rows = [(image, new) for image, new in current(stack) if image.ref == tag]
+    except RegistryError as error:
+        stack.report.warn(f"{error.message}\n{error.fix}")
+        return
+    for image, new in rows:
+        if new is None and moved:
+            client = engine.connect()
+            with suppress(ImageNotFound):  # some engines drop an image with its last name
+                client.images.get(before).tag(*registry_images.former_tag(tag))
+            client.close()
+        if new and (moved or asked) and image_id(new.ref) != built:
+            stack.report.line(
+                f"People still get {new.ref} (promoted {new.at}); "
+                f"`workroom push && workroom images promote {image.name} TAG` gives them this one."
+            )
+
+
 def fetch_promoted(client: DockerClient, stack: Stack) -> None:
     """Have in the engine what people get next, as `up` does.
 
     Raises:
         ImageError: One cannot be pulled.
     """
-    history = promotions.read(stack.home)
-    for image in stack.settings.images:
-        new = in_force(history, image.name, image.ref)
+    for _, new in current(stack):
         if new:
             with stack.report.step(f"Image {new.ref}") as step:
                 anew = registry_images.fetch(
@@ -232,6 +274,7 @@ def find(stack: Stack, name: str, what: str) -> tuple[Kept, str]:
         RegistryError: The registry has no such image, or cannot be asked.
     """
     client = registry_images.client(stack.settings.registry, stack.home, name)
+    what = names.without_repository(what, reference(stack.settings.registry, name))
     if names.is_digest(what):
         found = client.look(what)
         tag = ""
@@ -251,43 +294,3 @@ def find(stack: Stack, name: str, what: str) -> tuple[Kept, str]:
             "See what it has: workroom images list",
         )
     return found, tag
-
-
-def _kept(stack: Stack, name: str) -> tuple[list[tuple[str, Kept | str]], str]:
-    """Return the tags of an image, the newest first, and a problem or "".
-
-    With each tag is what it names, or why that cannot be told: one damaged image hides no other.
-    """
-
-    def look(tag: str) -> tuple[str, Kept | str]:
-        try:
-            return tag, client.look(tag) or "Its manifest is missing."
-        except RegistryError as error:
-            return tag, error.message
-
-    try:
-        client: RegistryClient = registry_images.client(stack.settings.registry, stack.home, name)
-        with ThreadPoolExecutor(_LOOKS) as pool:
-            found = list(pool.map(look, client.tags()))
-    except WorkroomError as error:
-        return [], error.message
-
-    def built(each: tuple[str, Kept | str]) -> str:
-        return each[1].created if isinstance(each[1], Kept) else ""
-
-    return sorted(found, key=built, reverse=True), ""
-
-
-def _row(tag: str, kept: Kept | str, digests: dict[str, str]) -> dict[str, Any]:
-    if isinstance(kept, str):
-        nothing = dict.fromkeys(("digest", "created", "bytes", "rstudio", "is"))
-        return {"tag": tag, **nothing, "problem": kept}
-    return {
-        "tag": tag,
-        "digest": kept.digest,
-        "created": kept.created[:19] + "Z" if kept.created else None,
-        "bytes": kept.size,
-        "rstudio": kept.labels.get(RSTUDIO_LABEL) or None,
-        "is": digests.get(kept.digest),
-        "problem": "",
-    }

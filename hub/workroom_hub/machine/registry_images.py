@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from workroom_hub.settings import Settings
 
 
+NO_SUCH_IMAGE = "The registry has no such image. See what it has: workroom images list"
+
+
 @dataclass(frozen=True)
 class Pushed:
     """An image that the registry has now.
@@ -128,7 +131,13 @@ def fetch(engine: DockerClient, registry: Registry, home: Path, ref: str, step: 
     try:
         engine.images.get(ref)
         return False
-    except ImageNotFound:
+    except ImageNotFound as error:
+        if names.is_digest(ref):
+            raise ImageError(
+                f"People would get the image {ref}, which was never pushed, and the engine does "
+                "not have it any more.",
+                "Give them another: workroom images list, then workroom images promote NAME TAG",
+            ) from error
         step.update("pulling")
     try:
         # None: what `docker login` has stored counts.
@@ -174,6 +183,12 @@ def base(settings: Settings, home: Path, step: Step, *, fresh: bool = False) -> 
 
 def _first_line(error: Exception) -> str:
     return next(iter(str(error).splitlines()), type(error).__name__)[:200]
+
+
+def former_tag(tag: str) -> tuple[str, str]:
+    """Return repository and tag of what the tag of `workroom build` named before."""
+    repository, name = _parts(tag)
+    return repository, f"{name}-former"
 
 
 def is_ours(registry: Registry, ref: str) -> bool:
@@ -236,6 +251,8 @@ def _refused(what: str, done: str, error: object) -> RegistryError:
         fix = "Its token may not do this, or is not the registry's: docs/registry.md, Tokens"
     elif code:
         fix = "That half of the registry does not run. On this machine: workroom up"
+    elif "manifest unknown" in low or "not found" in low:
+        fix = NO_SUCH_IMAGE
     elif "digest" in low or "verification failed" in low or "filesystem layer" in low:
         fix = "The registry has damaged bytes: workroom images check"
     elif "connection refused" in low or "no such host" in low or "timeout" in low:

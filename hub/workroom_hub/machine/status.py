@@ -20,6 +20,7 @@ from workroom_hub.machine import (
     processes,
     proxy,
     registry,
+    registry_config,
     ssh,
 )
 from workroom_hub.machine.console import counted, human_bytes, human_seconds
@@ -99,6 +100,7 @@ def _object_store(stack: Stack) -> dict[str, Any]:
         "address": s3_url(stack.settings, gateway) if gateway and found else None,
         "memory_bytes": processes.memory(found.pid) if found else None,
         "disk_bytes": data_s3.size(stack.home),
+        "images_bytes": data_s3.size(stack.home, registry_config.BUCKET),
     }
 
 
@@ -197,15 +199,18 @@ def _cluster(stack: Stack, emulated: dict[str, Any] | None) -> dict[str, Any]:
 
 
 def _images(client: DockerClient | None, stack: Stack) -> list[dict[str, Any]]:
-    from workroom_hub.machine import images
+    from workroom_hub.machine import images, images_command
 
     rows = []
-    for image in stack.settings.images:
-        facts = images.facts(client, image.ref) if client else None
+    for image, new in images_command.current(stack, damaged_as_none=True):
+        ref = new.ref if new else image.ref
+        facts = images.facts(client, ref) if client else None
         rows.append(
             {
                 "name": image.name,
-                "ref": image.ref,
+                "ref": ref,
+                "promoted": new.at if new else None,
+                "configured": image.ref,
                 "id": facts.id if facts else None,
                 "rstudio": facts.rstudio if facts else None,
                 "rstudio_note": facts.rstudio_note if facts else "",
@@ -345,7 +350,10 @@ def show(facts: dict[str, Any]) -> None:
         needed = facts["spawner"] == "local" or facts["emulator"]
         absent = "[red]missing[/]" if here and needed else "not known here"
         state = image["id"].removeprefix("sha256:")[:12] if image["id"] else absent
-        table.add_row(f"[bold]Image {image['name']}[/]", f"{image['ref']} ({state})")
+        why = ""
+        if image["promoted"]:
+            why = f" promoted {image['promoted']}; workroom.yaml: {image['configured']}"
+        table.add_row(f"[bold]Image {image['name']}[/]", f"{image['ref']} ({state}){why}")
         if image["id"]:
             rstudio = image["rstudio"] or f"not in the image. {image['rstudio_note']}".strip()
             table.add_row("[bold]RStudio[/]", rstudio.replace("[", "\\["))
@@ -404,8 +412,10 @@ def _line(part: dict[str, Any]) -> str:
         more.append(part["address"])
     if part.get("memory_bytes") is not None:
         more.append(f"{human_bytes(part['memory_bytes'])} of memory")
-    if part.get("disk_bytes"):
-        more.append(f"{human_bytes(part['disk_bytes'])} of tables")
+    images = part.get("images_bytes") or 0
+    for size, what in (((part.get("disk_bytes") or 0) - images, "tables"), (images, "images")):
+        if size:
+            more.append(f"{human_bytes(size)} of {what}")
     if part.get("connections") is not None:
         more.append(counted(part["connections"], "connection"))
     return f"[{color}]{part['state']}[/]" + (f" · {' · '.join(more)}" if more else "")

@@ -10,6 +10,11 @@ from workroom_hub.errors import RegistryError
 _CONTENT, _ID = 12, 12
 _BEGINNING = re.compile(r"(?:sha256:)?([0-9a-f]{6,64})")
 """Shorter ones are slips of the hand, such as an empty variable of a shell."""
+FORMS = (
+    "Write a tag, 6 or more digits of the digest, or the whole reference "
+    "(HOST/REPOSITORY@sha256:…) that workroom push prints."
+)
+LIST = "What there is: workroom images list"
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
 
@@ -31,6 +36,22 @@ def is_digest(text: str) -> bool:
     return bool(_DIGEST.fullmatch(text))
 
 
+def without_repository(wanted: str, repository: str) -> str:
+    """Return the tag or digest of what may be a whole reference, such as `push` prints.
+
+    Raises:
+        RegistryError: It names another registry or repository.
+    """
+    for separator in "@:":
+        if wanted.startswith(f"{repository}{separator}"):
+            return wanted.removeprefix(f"{repository}{separator}")
+    if "/" in wanted or "@" in wanted:
+        raise RegistryError(
+            f"'{wanted}' is not in this image's repository, {repository}.", f"{FORMS} {LIST}"
+        )
+    return wanted
+
+
 def find_digest(wanted: str, digests: Iterable[str]) -> str:
     """Return the one digest that begins as `wanted` does, with or without `sha256:`.
 
@@ -48,7 +69,7 @@ def find_digest(wanted: str, digests: Iterable[str]) -> str:
     if not found:
         raise RegistryError(
             f"The registry has no image '{wanted}'.",
-            "Write a tag, or 6 or more digits of a digest. What it has: workroom images list",
+            f"{FORMS} {LIST}",
         )
     raise RegistryError(
         f"'{wanted}' is the beginning of {len(found)} digests.",

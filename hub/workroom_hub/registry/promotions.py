@@ -35,8 +35,14 @@ def read(home: Path) -> History:
         ) from error
 
 
-def promote(home: Path, new: Promotion) -> Promotion:
+def promote(home: Path, new: Promotion, kept: Promotion | None = None) -> Promotion:
     """Give an image's next servers another reference, from now on.
+
+    Args:
+        home: State folder.
+        new: What they get.
+        kept: What they got until now, if the settings name it by a tag that moves; used if
+            nothing stands yet.
 
     Returns:
         The promotion; the one in force already, if it is the same.
@@ -46,7 +52,8 @@ def promote(home: Path, new: Promotion) -> Promotion:
         last = in_force(history, new.image, new.replaces)
         if last and last.ref == new.ref:
             return history
-        return (*history, _stamped(new))
+        first = () if last or kept is None else (_stamped(kept),)
+        return (*history, *first, _stamped(new))
 
     return standing(_changed(home, add), new.image, new.replaces)[-1]
 
