@@ -65,7 +65,7 @@ def plan(
     assumed can be changed in workroom.yaml under `plan`; docs/capacity.md explains how to read it.
 
     Examples: `workroom plan`, `workroom plan --users 1000`, `workroom plan --trace day.csv`,
-    `workroom plan --assume instance_launch=2m --assume price=0.9`.
+    `workroom plan --assume instance_launch=2m`.
     """
     from workroom_hub.plan import picture as pictures
     from workroom_hub.plan import report, study
@@ -130,8 +130,7 @@ def _visits(settings: Settings, trace: Path | None) -> list[Any]:
 
     if trace is None:
         return list(visits.describe(settings))
-    planned = [profile.name for profile in settings.profiles if not profile.gpu]
-    return list(traces.read(trace, planned))
+    return list(traces.read(trace, [profile.name for profile in visits.planned(settings)]))
 
 
 def _show(found: Study, into: Path | None) -> None:

@@ -124,6 +124,19 @@ def test_a_trace_and_a_target(plan: Plan, tmp_path: Path) -> None:
             plan("--target-wait", wrong)
 
 
+@pytest.mark.parametrize("trace", [False, True])
+def test_profiles_that_all_have_a_gpu_are_not_planned(
+    plan: Plan, tmp_path: Path, trace: bool
+) -> None:
+    (tmp_path / "workroom.yaml").write_text(
+        "profiles: [{name: big, title: Big, cpu: 8, memory: 32G, gpu: 1}]\n"
+    )
+    (tmp_path / "day.csv").write_text("user,start,profile,used\nann,08:00,big,1h\n")
+    with pytest.raises(PlanError, match="profiles: all of them have a GPU") as error:
+        plan(*(["--trace", "day.csv"] if trace else []))
+    assert error.value.fix == "Add a profile without a GPU."
+
+
 def test_assumptions_are_listed_and_changed(plan: Plan) -> None:
     listed = json.loads(plan("--assumptions", "--json", "--assume", "price=9"))
     assert [each["name"] for each in listed if each["changed"]] == ["price"]

@@ -118,12 +118,33 @@ def test_a_storm_waits_for_run_task_whatever_the_policy() -> None:
 
 def test_the_machine_fits_the_largest_profile_and_is_the_cheapest_that_does() -> None:
     settings = with_plan()
-    kind = machines.choose(settings, visits.weights(settings))
+    many = {name: 100 * weight for name, weight in visits.weights(settings).items()}
+    kind = machines.choose(settings, many)
     # 8 cores and 32 GiB: an m6i.2xlarge has just that, and keeps 5 % for itself.
     assert kind.name == "m6i.4xlarge"
-    memory = machines.choose(settings, {"large": 1.0})
+    memory = machines.choose(settings, {"large": 100.0})
     assert memory.name.startswith("m6i")  # 4 GiB a core
-    assert machines.choose(settings, {"x-large": 1.0}).vcpus >= 16
+    # A machine holds one x-large, whatever is left: an m6i.2xlarge has too little memory for it.
+    assert machines.choose(settings, {"x-large": 1.0}).name == "r6i.2xlarge"
+
+
+def test_machines_of_a_small_day_come_whole() -> None:
+    """One machine is enough for one server, so the cheapest that fits the largest profile is."""
+    found = a_day(1)
+    assert found.kind.name == "r6i.2xlarge"
+    for other in ("m6i.4xlarge", "c6i.8xlarge"):
+        assert found.best.cost < a_day(1, machine={"type": other}).best.cost
+    # An r6i.2xlarge holds 8 small ones, and two of it cost more than one m6i.4xlarge.
+    assert machines.choose(with_plan(), {"small": 9.0}).name == "m6i.4xlarge"
+    assert study.world_of(with_plan(), [Visit("ann", 0, "small", 60)])[1].name == "r6i.2xlarge"
+
+
+def test_a_price_of_ones_own_does_not_change_the_type() -> None:
+    listed, own = a_day(80), a_day(80, assumptions={"price": 0.9})
+    assert own.kind.name == listed.kind.name
+    assert (listed.kind.price, own.kind.price) == (pytest.approx(0.768), 0.9)
+    named = with_plan(machine={"type": "m6i.8xlarge"}, assumptions={"price": 0.5})
+    assert machines.choose(named, {}).price == 0.5
 
 
 def test_a_machine_by_name_by_the_cluster_or_of_ones_own() -> None:
