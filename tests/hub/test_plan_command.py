@@ -26,7 +26,7 @@ def plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Plan:
     """Run the command in an empty folder; return what it prints."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("WORKROOM_CONFIG", raising=False)
-    monkeypatch.setenv("COLUMNS", "100")
+    monkeypatch.setenv("COLUMNS", "80")
 
     def run(*words: str) -> str:
         done = CliRunner().invoke(cli.app, ["plan", *words])
@@ -117,6 +117,10 @@ def test_a_trace_and_a_target(plan: Plan, tmp_path: Path) -> None:
     data = json.loads(plan("--trace", "day.csv", "--json", "--target-wait", "10m"))
     assert (data["people"], data["starts"], data["target_wait"]) == (2, 2, 600)
     assert data["recommended"]["policy"] == "no-headroom"
+    for word in ("--users", "--seed"):
+        with pytest.raises(PlanError, match=f"{word}: '30' does not go with --trace") as error:
+            plan("--trace", "day.csv", word, "30")
+        assert error.value.fix == f"Leave out {word}, or --trace."
     with pytest.raises(PlanError, match="--target-wait: 'soon' is not a time"):
         plan("--target-wait", "soon")
     for wrong in ("0s", "32d", "9999999999d"):
@@ -142,6 +146,7 @@ def test_assumptions_are_listed_and_changed(plan: Plan) -> None:
     assert [each["name"] for each in listed if each["changed"]] == ["price"]
     said = plan("--assumptions", "--assume", "task_start=20")
     assert "20s (changed)" in said
+    assert "…" not in said  # a long name of AWS goes on in the next line
     quick, slow = (
         json.loads(plan("--json", "--assume", f"task_start={seconds}")) for seconds in ("1s", "20s")
     )

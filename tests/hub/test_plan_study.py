@@ -348,6 +348,17 @@ def test_a_quota_that_the_day_does_not_touch_has_no_size() -> None:
     assert found["RegisterTaskDefinition"].full_at == "no size"
 
 
+def test_a_few_calls_that_came_together_tell_no_size() -> None:
+    few = {quota.name: quota for quota in a_day(80).quotas}["RegisterTaskDefinition"]
+    assert 0 < few.needed <= 3 / 60
+    assert (few.users, few.full_at, few.telling) == (None, "too few calls to tell", False)
+    many = {quota.name: quota for quota in a_day(1000, assumptions={"new_definitions": 100}).quotas}
+    assert many["RegisterTaskDefinition"].users
+    assert many["RegisterTaskDefinition"].telling
+    small = {quota.name: quota for quota in a_day(80).quotas}["EFS access points"]
+    assert (small.share, small.users, small.telling) == (0.008, 10_000, False)
+
+
 def test_a_raised_quota_no_longer_breaks_first() -> None:
     raised = {"quota_vcpus": 20_000, "quota_disk": 200, "quota_interfaces": 1500}
     found = a_day(2000, assumptions=raised)

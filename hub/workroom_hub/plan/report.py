@@ -121,7 +121,8 @@ def how(result: Result) -> str:
 
 def first_quota(study: Study) -> str:
     """Return which quota breaks first, in a sentence."""
-    first = study.quotas[0]
+    # The nearest that can be told; the vCPUs always can.
+    first = next((quota for quota in study.quotas if quota.users is not None), study.quotas[0])
     if not first.breaks:
         return (
             f"No quota breaks. The nearest is {first.name}: {amount(first)}. It is "
