@@ -150,7 +150,7 @@ def _visits(settings: Settings, trace: Path | None) -> list[Any]:
 def _show(found: Study, into: Path | None) -> None:
     from rich.console import Console
 
-    from workroom_hub.plan import report
+    from workroom_hub.plan import advice, report
 
     console = Console(highlight=False)
     console.print(f"\n{report.introduction(found)}\n")
@@ -165,8 +165,11 @@ def _show(found: Study, into: Path | None) -> None:
         console.print(f"With it {gave_up:,} starts are given up: whoever waits for them leaves.")
     console.print(f"\n{report.first_quota(found)}")
     _show_quotas(console, found)
+    console.print(f"\nFor a deployment, in workroom.yaml:\n\n{advice.block(found)}\n", markup=False)
+    for sentence in advice.missing(found):
+        console.print(sentence)
     if into:
-        console.print(f"\nPicture: {into.resolve()}", soft_wrap=True)
+        console.print(f"Picture: {into.resolve()}", soft_wrap=True)
     console.print(
         "\nA simulation: workroom plan --assumptions lists what it takes for granted, "
         "docs/capacity.md how to read it.",

@@ -50,6 +50,9 @@ def test_without_anything_it_explains_compares_and_recommends(plan: Plan, tmp_pa
     )
     assert "The first quota to break is On-demand vCPUs" in words
     assert f"Picture: {tmp_path / 'workroom-plan.svg'}" in said
+    page = (ROOT / "docs" / "capacity.md").read_text()
+    [pasted] = re.findall(r"```yaml\n(aws:.*?)```", page, re.DOTALL)
+    assert pasted in said
     assert "None" not in said
 
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
+import yaml
 from pydantic import ValidationError
 
 from tests.support.aws_settings import aws_section
 from workroom_hub.errors import PlanError
 from workroom_hub.instance_types import KNOWN
-from workroom_hub.plan import machines, packing, report, servers, study, visits
+from workroom_hub.plan import advice, machines, packing, report, servers, study, visits
 from workroom_hub.plan.machines import Need
 from workroom_hub.plan.quotas import Quota
 from workroom_hub.plan.servers import Server
@@ -241,6 +243,29 @@ def test_one_percent_less_headroom_than_recommended_misses_the_target() -> None:
     again = a_day(1000, policies=[less])
     assert again.results[0].p95 > 30
     assert again.best.policy == best
+
+
+def test_the_recommendation_can_be_pasted_into_the_settings() -> None:
+    found = a_day(1000)
+    best, pasted = found.best, yaml.safe_load(advice.block(found))["aws"]
+    assert pasted == advice.fields(found) == report.as_dict(found)["recommended"]["aws"]
+    assert pasted["headroom"] == 100 - best.policy.target
+    assert pasted["warm_machines"] == best.outcome.prepared > 0
+    assert pasted["min_machines"] == 0  # the default of a deployment is 1, which the plan has not
+    assert pasted["max_machines"] >= 1.1 * best.outcome.prepared >= best.outcome.largest
+    deployed = Settings.model_validate({"aws": aws_section(**pasted)})
+    assert machines.choose(deployed, {}) == found.kind
+    assert advice.missing(found) == []
+
+
+def test_what_a_deployment_has_no_field_for_is_told() -> None:
+    own = {"type": "x9", "cpu": 64, "memory": "512G", "tasks": 100}
+    ours = {"name": "p", "spare": 3, "minimum": 6000, "warm_pool": 1, "warm_state": "hibernated"}
+    found = a_day(1, machine=own, assumptions={"price": 3}, policies=[ours], target_wait=1)
+    found = replace(found, best=found.results[0])
+    told = [sentence.partition(":")[0] for sentence in advice.missing(found)]
+    assert told == ["spare", "warm_state", "instance_type", "max_machines"]
+    assert set(advice.fields(found)) == {"headroom", "warm_machines"}
 
 
 def test_a_target_that_nobody_keeps() -> None:
