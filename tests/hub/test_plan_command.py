@@ -75,6 +75,47 @@ def test_the_picture_names_axes_with_units_and_knows_both_themes(
         assert 0 <= float(element.attrib["y"]) <= height
 
 
+@pytest.mark.parametrize("users", ["80", "1000"])
+def test_a_name_stands_beside_its_dot_or_has_a_line_to_it(
+    plan: Plan, tmp_path: Path, users: str
+) -> None:
+    plan("--users", users, "--picture", "day.svg")
+    drawn = ElementTree.parse(tmp_path / "day.svg").getroot()  # noqa: S314 - our own
+
+    def numbers(tag: str, *names: str) -> list[tuple[float, ...]]:
+        return [tuple(float(each.attrib[n]) for n in names) for each in drawn.iter(SVG + tag)]
+
+    lines = numbers("line", "x1", "y1", "x2", "y2")
+    [goal] = [
+        float(each.attrib["y1"])
+        for each in drawn.iter(f"{SVG}line")
+        if "6 4" in each.attrib.get("stroke-dasharray", "")
+    ]
+    dots = [(x, y) for x, y in numbers("circle", "cx", "cy") if y < 400]
+    names = [
+        each
+        for each in drawn.iter(f"{SVG}text")
+        if each.attrib["font-size"] == "12" and 130 < float(each.attrib["y"]) < 385
+    ]
+    assert len(names) == len(dots) >= 5
+    for name in names:
+        x, middle = float(name.attrib["x"]), float(name.attrib["y"]) - 4
+        # Its dot is ten away: level with it, or at the other end of a line.
+        ends = [
+            (x1, y1)
+            for x1, y1, x2, y2 in lines
+            if abs(x2 - x) == pytest.approx(2, abs=0.2) and y2 == pytest.approx(middle, abs=0.2)
+        ]
+        own = [
+            (dx, dy)
+            for dx, dy in dots
+            if abs(dx - x) == pytest.approx(10, abs=0.2)
+            and (dy == pytest.approx(middle, abs=0.2) or (dx, dy) in ends)
+        ]
+        assert len(own) == 1, name.text
+        assert abs(middle - goal) >= 9.9, f"{name.text} is on the target's line"
+
+
 def test_a_png_and_what_to_type_where_it_cannot_be_made(
     plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
