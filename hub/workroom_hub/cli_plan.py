@@ -65,11 +65,12 @@ def plan(
     assumed can be changed in workroom.yaml under `plan`; docs/capacity.md explains how to read it.
 
     Examples: `workroom plan`, `workroom plan --users 1000`, `workroom plan --trace day.csv`,
-    `workroom plan --assume instance_launch=2m --assume price=0.9`.
+    `workroom plan --assume instance_launch=2m`.
     """
     from workroom_hub.plan import picture as pictures
     from workroom_hub.plan import report, study
 
+    _only_of_a_described_day(trace, {"--users": users, "--seed": seed})
     settings = _settings(users, target_wait, assume or [], seed)
     if assumptions:
         _list_assumptions(settings, json=json)
@@ -92,6 +93,19 @@ def plan(
         _print_json({**report.as_dict(found), "picture": str(into.resolve()) if into else None})
     else:
         _show(found, into)
+
+
+def _only_of_a_described_day(trace: Path | None, given: dict[str, int | None]) -> None:
+    """Refuse what a trace would leave without effect."""
+    from workroom_hub.errors import PlanError
+
+    told = next((name for name, value in given.items() if value is not None), None)
+    if trace and told:
+        raise PlanError(
+            f"{told}: '{given[told]}' does not go with --trace '{trace}', whose people and times "
+            "are those of its lines.",
+            f"Leave out {told}, or --trace.",
+        )
 
 
 def _settings(
@@ -130,14 +144,13 @@ def _visits(settings: Settings, trace: Path | None) -> list[Any]:
 
     if trace is None:
         return list(visits.describe(settings))
-    planned = [profile.name for profile in settings.profiles if not profile.gpu]
-    return list(traces.read(trace, planned))
+    return list(traces.read(trace, [profile.name for profile in visits.planned(settings)]))
 
 
 def _show(found: Study, into: Path | None) -> None:
     from rich.console import Console
 
-    from workroom_hub.plan import report
+    from workroom_hub.plan import advice, report
 
     console = Console(highlight=False)
     console.print(f"\n{report.introduction(found)}\n")
@@ -152,8 +165,11 @@ def _show(found: Study, into: Path | None) -> None:
         console.print(f"With it {gave_up:,} starts are given up: whoever waits for them leaves.")
     console.print(f"\n{report.first_quota(found)}")
     _show_quotas(console, found)
+    console.print(f"\nFor a deployment, in workroom.yaml:\n\n{advice.block(found)}\n", markup=False)
+    for sentence in advice.missing(found):
+        console.print(sentence)
     if into:
-        console.print(f"\nPicture: {into.resolve()}", soft_wrap=True)
+        console.print(f"Picture: {into.resolve()}", soft_wrap=True)
     console.print(
         "\nA simulation: workroom plan --assumptions lists what it takes for granted, "
         "docs/capacity.md how to read it.",
@@ -196,7 +212,7 @@ def _policies(found: Study) -> Any:
 
 
 def _show_quotas(console: Any, found: Study) -> None:
-    """Show the quotas that break, and the two that come next."""
+    """Show the quotas that break, and the two that come next and can be told."""
     from rich.table import Table
 
     from workroom_hub.plan import report
@@ -207,7 +223,7 @@ def _show_quotas(console: Any, found: Study) -> None:
         table.add_column(title, justify="right", no_wrap=True)
     table.add_column("default from")
     breaking = sum(quota.breaks for quota in found.quotas)
-    for quota in found.quotas[: breaking + 2]:
+    for quota in [each for each in found.quotas if each.telling][: breaking + 2]:
         table.add_row(
             quota.name,
             f"{report.number(quota.limit)} {quota.unit}",
@@ -229,7 +245,10 @@ def _list_assumptions(settings: Settings, *, json: bool) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table("Assumption", "Value", "What it is", "Source", box=None, header_style="bold")
+    table = Table(box=None, header_style="bold")
+    for title in ("Assumption", "Value", "What it is", "Source"):
+        # Longer than its column, a name of AWS goes on in the next line.
+        table.add_column(title, overflow="fold")
     for each in found:
         value = f"{each.value} (changed)" if each.changed else each.value
         table.add_row(each.name, value, each.about, each.source)

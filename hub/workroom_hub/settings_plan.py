@@ -247,7 +247,7 @@ class Assumptions(Section):
     price: float | None = _assumed(
         None,
         "Amazon EC2 on-demand pricing, Linux, us-east-1, June 2026",
-        "Dollars an hour of a machine; default: of its type in the list of docs/capacity.md.",
+        "Dollars an hour of a machine of the type that is planned, which it does not change; default: of the list of docs/capacity.md.",
         ge=0,
         le=100_000,
     )
@@ -307,7 +307,7 @@ class Machine(Section):
     type: str = Field(
         "",
         max_length=40,
-        description="EC2 instance type, such as m6i.4xlarge; default: the one that holds the day's servers cheapest and fits the largest profile.",
+        description="EC2 instance type, such as m6i.4xlarge; default: the one whose machines for the day's peak cost least, and that fits the largest profile.",
     )
     cpu: int | None = Field(None, ge=1, le=1024, description="Its vCPUs.")
     memory: Size | None = Field(None, ge=2**30, le=64 * 2**40, description="Its memory.")

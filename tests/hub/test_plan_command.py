@@ -26,7 +26,7 @@ def plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Plan:
     """Run the command in an empty folder; return what it prints."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("WORKROOM_CONFIG", raising=False)
-    monkeypatch.setenv("COLUMNS", "100")
+    monkeypatch.setenv("COLUMNS", "80")
 
     def run(*words: str) -> str:
         done = CliRunner().invoke(cli.app, ["plan", *words])
@@ -50,6 +50,9 @@ def test_without_anything_it_explains_compares_and_recommends(plan: Plan, tmp_pa
     )
     assert "The first quota to break is On-demand vCPUs" in words
     assert f"Picture: {tmp_path / 'workroom-plan.svg'}" in said
+    page = (ROOT / "docs" / "capacity.md").read_text()
+    [pasted] = re.findall(r"```yaml\n(aws:.*?)```", page, re.DOTALL)
+    assert pasted in said
     assert "None" not in said
 
 
@@ -70,6 +73,47 @@ def test_the_picture_names_axes_with_units_and_knows_both_themes(
     for element in drawn.iter(f"{SVG}text"):
         assert 0 <= float(element.attrib["x"]) <= width
         assert 0 <= float(element.attrib["y"]) <= height
+
+
+@pytest.mark.parametrize("users", ["80", "1000"])
+def test_a_name_stands_beside_its_dot_or_has_a_line_to_it(
+    plan: Plan, tmp_path: Path, users: str
+) -> None:
+    plan("--users", users, "--picture", "day.svg")
+    drawn = ElementTree.parse(tmp_path / "day.svg").getroot()  # noqa: S314 - our own
+
+    def numbers(tag: str, *names: str) -> list[tuple[float, ...]]:
+        return [tuple(float(each.attrib[n]) for n in names) for each in drawn.iter(SVG + tag)]
+
+    lines = numbers("line", "x1", "y1", "x2", "y2")
+    [goal] = [
+        float(each.attrib["y1"])
+        for each in drawn.iter(f"{SVG}line")
+        if "6 4" in each.attrib.get("stroke-dasharray", "")
+    ]
+    dots = [(x, y) for x, y in numbers("circle", "cx", "cy") if y < 400]
+    names = [
+        each
+        for each in drawn.iter(f"{SVG}text")
+        if each.attrib["font-size"] == "12" and 130 < float(each.attrib["y"]) < 385
+    ]
+    assert len(names) == len(dots) >= 5
+    for name in names:
+        x, middle = float(name.attrib["x"]), float(name.attrib["y"]) - 4
+        # Its dot is ten away: level with it, or at the other end of a line.
+        ends = [
+            (x1, y1)
+            for x1, y1, x2, y2 in lines
+            if abs(x2 - x) == pytest.approx(2, abs=0.2) and y2 == pytest.approx(middle, abs=0.2)
+        ]
+        own = [
+            (dx, dy)
+            for dx, dy in dots
+            if abs(dx - x) == pytest.approx(10, abs=0.2)
+            and (dy == pytest.approx(middle, abs=0.2) or (dx, dy) in ends)
+        ]
+        assert len(own) == 1, name.text
+        assert abs(middle - goal) >= 9.9, f"{name.text} is on the target's line"
 
 
 def test_a_png_and_what_to_type_where_it_cannot_be_made(
@@ -117,6 +161,10 @@ def test_a_trace_and_a_target(plan: Plan, tmp_path: Path) -> None:
     data = json.loads(plan("--trace", "day.csv", "--json", "--target-wait", "10m"))
     assert (data["people"], data["starts"], data["target_wait"]) == (2, 2, 600)
     assert data["recommended"]["policy"] == "no-headroom"
+    for word in ("--users", "--seed"):
+        with pytest.raises(PlanError, match=f"{word}: '30' does not go with --trace") as error:
+            plan("--trace", "day.csv", word, "30")
+        assert error.value.fix == f"Leave out {word}, or --trace."
     with pytest.raises(PlanError, match="--target-wait: 'soon' is not a time"):
         plan("--target-wait", "soon")
     for wrong in ("0s", "32d", "9999999999d"):
@@ -124,11 +172,25 @@ def test_a_trace_and_a_target(plan: Plan, tmp_path: Path) -> None:
             plan("--target-wait", wrong)
 
 
+@pytest.mark.parametrize("trace", [False, True])
+def test_profiles_that_all_have_a_gpu_are_not_planned(
+    plan: Plan, tmp_path: Path, trace: bool
+) -> None:
+    (tmp_path / "workroom.yaml").write_text(
+        "profiles: [{name: big, title: Big, cpu: 8, memory: 32G, gpu: 1}]\n"
+    )
+    (tmp_path / "day.csv").write_text("user,start,profile,used\nann,08:00,big,1h\n")
+    with pytest.raises(PlanError, match="profiles: all of them have a GPU") as error:
+        plan(*(["--trace", "day.csv"] if trace else []))
+    assert error.value.fix == "Add a profile without a GPU."
+
+
 def test_assumptions_are_listed_and_changed(plan: Plan) -> None:
     listed = json.loads(plan("--assumptions", "--json", "--assume", "price=9"))
     assert [each["name"] for each in listed if each["changed"]] == ["price"]
     said = plan("--assumptions", "--assume", "task_start=20")
     assert "20s (changed)" in said
+    assert "…" not in said  # a long name of AWS goes on in the next line
     quick, slow = (
         json.loads(plan("--json", "--assume", f"task_start={seconds}")) for seconds in ("1s", "20s")
     )

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
+import yaml
 from pydantic import ValidationError
 
 from tests.support.aws_settings import aws_section
 from workroom_hub.errors import PlanError
 from workroom_hub.instance_types import KNOWN
-from workroom_hub.plan import machines, packing, report, servers, study, visits
+from workroom_hub.plan import advice, machines, packing, report, servers, study, visits
 from workroom_hub.plan.machines import Need
 from workroom_hub.plan.quotas import Quota
 from workroom_hub.plan.servers import Server
@@ -118,12 +120,33 @@ def test_a_storm_waits_for_run_task_whatever_the_policy() -> None:
 
 def test_the_machine_fits_the_largest_profile_and_is_the_cheapest_that_does() -> None:
     settings = with_plan()
-    kind = machines.choose(settings, visits.weights(settings))
+    many = {name: 100 * weight for name, weight in visits.weights(settings).items()}
+    kind = machines.choose(settings, many)
     # 8 cores and 32 GiB: an m6i.2xlarge has just that, and keeps 5 % for itself.
     assert kind.name == "m6i.4xlarge"
-    memory = machines.choose(settings, {"large": 1.0})
+    memory = machines.choose(settings, {"large": 100.0})
     assert memory.name.startswith("m6i")  # 4 GiB a core
-    assert machines.choose(settings, {"x-large": 1.0}).vcpus >= 16
+    # A machine holds one x-large, whatever is left: an m6i.2xlarge has too little memory for it.
+    assert machines.choose(settings, {"x-large": 1.0}).name == "r6i.2xlarge"
+
+
+def test_machines_of_a_small_day_come_whole() -> None:
+    """One machine is enough for one server, so the cheapest that fits the largest profile is."""
+    found = a_day(1)
+    assert found.kind.name == "r6i.2xlarge"
+    for other in ("m6i.4xlarge", "c6i.8xlarge"):
+        assert found.best.cost < a_day(1, machine={"type": other}).best.cost
+    # An r6i.2xlarge holds 8 small ones, and two of it cost more than one m6i.4xlarge.
+    assert machines.choose(with_plan(), {"small": 9.0}).name == "m6i.4xlarge"
+    assert study.world_of(with_plan(), [Visit("ann", 0, "small", 60)])[1].name == "r6i.2xlarge"
+
+
+def test_a_price_of_ones_own_does_not_change_the_type() -> None:
+    listed, own = a_day(80), a_day(80, assumptions={"price": 0.9})
+    assert own.kind.name == listed.kind.name
+    assert (listed.kind.price, own.kind.price) == (pytest.approx(0.768), 0.9)
+    named = with_plan(machine={"type": "m6i.8xlarge"}, assumptions={"price": 0.5})
+    assert machines.choose(named, {}).price == 0.5
 
 
 def test_a_machine_by_name_by_the_cluster_or_of_ones_own() -> None:
@@ -220,6 +243,29 @@ def test_one_percent_less_headroom_than_recommended_misses_the_target() -> None:
     again = a_day(1000, policies=[less])
     assert again.results[0].p95 > 30
     assert again.best.policy == best
+
+
+def test_the_recommendation_can_be_pasted_into_the_settings() -> None:
+    found = a_day(1000)
+    best, pasted = found.best, yaml.safe_load(advice.block(found))["aws"]
+    assert pasted == advice.fields(found) == report.as_dict(found)["recommended"]["aws"]
+    assert pasted["headroom"] == 100 - best.policy.target
+    assert pasted["warm_machines"] == best.outcome.prepared > 0
+    assert pasted["min_machines"] == 0  # the default of a deployment is 1, which the plan has not
+    assert pasted["max_machines"] >= 1.1 * best.outcome.prepared >= best.outcome.largest
+    deployed = Settings.model_validate({"aws": aws_section(**pasted)})
+    assert machines.choose(deployed, {}) == found.kind
+    assert advice.missing(found) == []
+
+
+def test_what_a_deployment_has_no_field_for_is_told() -> None:
+    own = {"type": "x9", "cpu": 64, "memory": "512G", "tasks": 100}
+    ours = {"name": "p", "spare": 3, "minimum": 6000, "warm_pool": 1, "warm_state": "hibernated"}
+    found = a_day(1, machine=own, assumptions={"price": 3}, policies=[ours], target_wait=1)
+    found = replace(found, best=found.results[0])
+    told = [sentence.partition(":")[0] for sentence in advice.missing(found)]
+    assert told == ["spare", "warm_state", "instance_type", "max_machines"]
+    assert set(advice.fields(found)) == {"headroom", "warm_machines"}
 
 
 def test_a_target_that_nobody_keeps() -> None:
@@ -325,6 +371,17 @@ def test_a_quota_that_the_day_does_not_touch_has_no_size() -> None:
     found = {quota.name: quota for quota in a_day(1, assumptions={"new_definitions": 0}).quotas}
     assert found["RegisterTaskDefinition"].users is None
     assert found["RegisterTaskDefinition"].full_at == "no size"
+
+
+def test_a_few_calls_that_came_together_tell_no_size() -> None:
+    few = {quota.name: quota for quota in a_day(80).quotas}["RegisterTaskDefinition"]
+    assert 0 < few.needed <= 3 / 60
+    assert (few.users, few.full_at, few.telling) == (None, "too few calls to tell", False)
+    many = {quota.name: quota for quota in a_day(1000, assumptions={"new_definitions": 100}).quotas}
+    assert many["RegisterTaskDefinition"].users
+    assert many["RegisterTaskDefinition"].telling
+    small = {quota.name: quota for quota in a_day(80).quotas}["EFS access points"]
+    assert (small.share, small.users, small.telling) == (0.008, 10_000, False)
 
 
 def test_a_raised_quota_no_longer_breaks_first() -> None:

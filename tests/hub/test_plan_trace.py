@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import csv
+import re
+import sqlite3
+from datetime import datetime
 from pathlib import Path
 
 import pytest
+from sqlalchemy import create_engine
+from sqlalchemy.orm import Session
 
 from workroom_hub.errors import PlanError
 from workroom_hub.plan import trace
 from workroom_hub.plan.visits import Visit
+from workroom_spawner import usage
 
+ROOT = Path(__file__).resolve().parents[2]
 PROFILES = ["small", "large"]
 
 
@@ -106,3 +114,35 @@ def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
     (tmp_path / "picture.csv").write_bytes(b"\x89PNG\xff\xfe")
     with pytest.raises(PlanError, match="not text in UTF-8"):
         trace.read(tmp_path / "picture.csv", PROFILES)
+
+
+def test_the_pages_query_makes_a_trace_of_the_hubs_table(tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "capacity.md").read_text()
+    [query] = re.findall(r"```sql\n(.*?)```", page, re.DOTALL)
+    [seconds] = re.findall(r"For `SECONDS` write `([^`]+)` in SQLite", page)
+    database = tmp_path / "hub.sqlite"
+    with Session(create_engine(f"sqlite:///{database}")) as db:
+        for hour, reason in enumerate(("idle", "stopped", "failed: full", "cancelled", "died: x")):
+            usage.record(
+                db,
+                user="ann",
+                server="",
+                groups=[],
+                profile="small",
+                image="i",
+                start=datetime(2026, 11, 30, 8 + hour, 5, 7),
+                stop=datetime(2026, 11, 30, 11 + hour, 5, 7),
+                reason=reason,
+            )
+    found = sqlite3.connect(database).execute(query.replace("SECONDS", seconds))
+    with (tmp_path / "day.csv").open("w") as file:
+        lines = csv.writer(file)
+        lines.writerow([name for name, *_ in found.description])
+        lines.writerows(found)
+    at = 8 * 3600 + 5 * 60 + 7
+    # Three hours each; who was idle at the end did nothing in the last two.
+    assert trace.read(tmp_path / "day.csv", PROFILES) == [
+        Visit("ann", at, "small", 3600),
+        Visit("ann", at + 3600, "small", 10_800),
+        Visit("ann", at + 4 * 3600, "small", 10_800),
+    ]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from workroom_hub.errors import PlanError
+from workroom_hub.plan import visits
 from workroom_hub.settings import Profile, Settings
 from workroom_hub.settings_aws import machine_type
 
@@ -89,7 +91,7 @@ _SIZES = {  # vCPUs, tasks without trunking, tasks with it
 
 
 def listed(settings: Settings) -> list[MachineType]:
-    """Return the types of the list, smallest first, under the settings' assumptions."""
+    """Return the types of the list, smallest first, at the prices of the list."""
     found = []
     for size, (vcpus, plain, trunked) in _SIZES.items():
         for family, line in _FAMILIES.items():
@@ -100,33 +102,38 @@ def listed(settings: Settings) -> list[MachineType]:
 
 
 def needs(settings: Settings) -> list[Need]:
-    """Return what a server of each profile takes; those with a GPU have a group of their own."""
+    """Return what a server of each profile takes; those with a GPU have a group of their own.
+
+    Raises:
+        PlanError: All of them have a GPU.
+    """
     return [
         Need(profile.name, max(128, round(profile.cpu * 1024)), profile.memory // _MIB)
-        for profile in settings.profiles
-        if not profile.gpu
+        for profile in visits.planned(settings)
     ]
 
 
-def choose(settings: Settings, weights: dict[str, float]) -> MachineType:
+def choose(settings: Settings, at_peak: dict[str, float]) -> MachineType:
     """Return the type of the group: the one of the settings, else the cheapest for the day.
 
     With a section `aws` it is the type that `workroom deploy` takes.
 
     Args:
         settings: The settings.
-        weights: How often each profile is chosen.
+        at_peak: Servers of each profile that run when most do.
 
     Raises:
         PlanError: No type is known that fits the largest profile, or the named one is unknown or
             too small.
     """
+    kind = _chosen(settings, at_peak)
+    price = settings.plan.assumptions.price
+    # It is the price of the type that was chosen: for all types, the largest would always win.
+    return kind if price is None else replace(kind, price=price)
+
+
+def _chosen(settings: Settings, at_peak: dict[str, float]) -> MachineType:
     wanted = needs(settings)
-    if not wanted:
-        raise PlanError(
-            "profiles: all of them have a GPU, and machines with one are a group not planned here.",
-            "Add a profile without a GPU.",
-        )
     if settings.plan.machine != type(settings.plan.machine)():
         return _named(settings, wanted)
     if deployed := _deployed(settings):
@@ -141,7 +148,7 @@ def choose(settings: Settings, weights: dict[str, float]) -> MachineType:
         )
     # At the same price a smaller one is better: what is spare comes in smaller pieces.
     return min(
-        fitting, key=lambda kind: (round(_price_a_server(kind, wanted, weights), 6), kind.cpu)
+        fitting, key=lambda kind: (round(_price_of_peak(kind, wanted, at_peak), 6), kind.cpu)
     )
 
 
@@ -155,8 +162,7 @@ def _type(
 ) -> MachineType:
     assumed = settings.plan.assumptions
     usable = int(memory * (1 - assumed.memory_kept / 100)) // _MIB
-    paid = price if assumed.price is None else assumed.price
-    return MachineType(name, vcpus * 1024, usable, tasks, memory, paid)
+    return MachineType(name, vcpus * 1024, usable, tasks, memory, price)
 
 
 def _candidates(settings: Settings) -> Iterable[MachineType]:
@@ -222,15 +228,14 @@ def _largest(settings: Settings) -> str:
     def size(profile: Profile) -> tuple[int, float]:
         return profile.memory, profile.cpu
 
-    largest = max((p for p in settings.profiles if not p.gpu), key=size)
+    largest = max(visits.planned(settings), key=size)
     return f"'{largest.name}' with {largest.cpu:g} cores and {largest.memory / 2**30:g} GiB"
 
 
-def _price_a_server(kind: MachineType, wanted: list[Need], weights: dict[str, float]) -> float:
-    """Return dollars an hour for an average server, if machines were filled to the brim."""
-    total = sum(weights.get(need.profile, 0.0) for need in wanted) or 1.0
-    cpu = sum(weights.get(need.profile, 0.0) * need.cpu for need in wanted) / total
-    memory = sum(weights.get(need.profile, 0.0) * need.memory for need in wanted) / total
-    held = min(kind.cpu / cpu if cpu else kind.tasks, kind.tasks)
-    held = min(held, kind.memory / memory if memory else kind.tasks)
-    return (kind.price or 1e-9 * kind.cpu) / held
+def _price_of_peak(kind: MachineType, wanted: list[Need], at_peak: dict[str, float]) -> float:
+    """Return dollars an hour for the machines that the peak fills to the brim; they come whole."""
+    counted = [(at_peak.get(need.profile, 0.0), need) for need in wanted]
+    cpu = sum(count * need.cpu for count, need in counted) / kind.cpu
+    memory = sum(count * need.memory for count, need in counted) / kind.memory
+    tasks = sum(count for count, _ in counted) / kind.tasks
+    return kind.price * max(1, math.ceil(max(cpu, memory, tasks)))

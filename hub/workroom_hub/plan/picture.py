@@ -103,16 +103,21 @@ def _policies(study: Study) -> str:
         svg.line(_LEFT, axes.y.at(goal), _RIGHT, axes.y.at(goal), "green", "6 4"),
         svg.text(_RIGHT, axes.y.at(goal) - 6, f"target: {goal} s", "green", 11, "end"),
     ]
-    # A name keeps off the line of the target. The best has the first choice; then from the dearest
-    # on, so that names on the right keep the place right of their dots.
-    taken = [_Taken(_LEFT, _RIGHT, axes.y.at(goal) + 4, 6)]
+    # A name keeps off the line of the target, all dots and all bars. The best has the first choice;
+    # then from the dearest on, so that names on the right keep the place right of their dots.
+    taken = [_Taken(_LEFT, _RIGHT, axes.y.at(goal), 10)]
+    taken.append(_Taken(_RIGHT - 90, _RIGHT, axes.y.at(goal) - 10, 12))
+    for each in results:
+        x, low, high = (axes.x.at(each.cost), axes.y.at(each.p50), axes.y.at(each.p99))
+        taken.append(_Taken(x - 8, x + 8, axes.y.at(each.p95), 13))
+        taken.append(_Taken(x - 3, x + 3, (low + high) / 2, (low - high) / 2 + 8))
     order = sorted(results, key=lambda each: (each is not study.best, -each.cost, each.p95))
     parts += [_policy(axes, each, each is study.best, taken) for each in order]
     return "\n".join(parts)
 
 
 class _Taken(NamedTuple):
-    """Where a name cannot stand: from `start` to `end`, as near to the height `at` as `reach`."""
+    """Where no name's middle is: from `start` to `end`, as near to the height `at` as `reach`."""
 
     start: float
     end: float
@@ -124,12 +129,16 @@ def _policy(axes: svg.Axes, result: Result, best: bool, taken: list[_Taken]) -> 
     """Return one policy's dot, bar and name; names keep clear of each other."""
     x, y = axes.x.at(result.cost), axes.y.at(result.p95)
     kind, name = ("blue" if best else "orange"), result.policy.name
-    start, at, anchor = _free_place(x, y - 8, 7.2 * len(name), taken)
+    start, at, anchor = _free_place(x, y, 7.2 * len(name), taken)
+    # Further off, a line leads to the name.
+    aside = start - 2 if anchor == "start" else start + 2
+    leader = [svg.line(x, y, aside, at, "faint")] if at != y else []
     return "\n".join(
         [
+            *leader,
             svg.line(x, axes.y.at(result.p50), x, axes.y.at(result.p99), kind),
             svg.dot(x, y, kind, 6 if best else 5),
-            svg.text(start, at, name, kind if best else "text", 12, anchor),
+            svg.text(start, at + 4, name, kind if best else "text", 12, anchor),
         ]
     )
 
@@ -138,7 +147,7 @@ def _free_place(x: float, y: float, width: float, taken: list[_Taken]) -> tuple[
     """Return where a name goes: right of its dot, left of it, or higher."""
     at = y
     while True:
-        for start, shown, anchor in ((x + 9, x + 9, "start"), (x - 9 - width, x - 9, "end")):
+        for start, shown, anchor in ((x + 10, x + 10, "start"), (x - 10 - width, x - 10, "end")):
             inside = start > _LEFT and start + width < _WIDTH
             if inside and not any(
                 abs(at - other.at) < other.reach

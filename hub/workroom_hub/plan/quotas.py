@@ -13,6 +13,11 @@ from workroom_hub.settings import Settings
 from workroom_hub.settings_plan import Assumptions
 
 _API = "Amazon ECS API Reference"
+_CALLS = "calls/s"
+_FEW_CALLS = 3
+"""Calls in the busiest minute; so few come together by chance, and a larger day is not so."""
+_SMALL_SHARE = 0.01
+"""Of a limit; below it nothing is to be said of a day."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +29,7 @@ class Quota:
         needed: What the day takes at its fullest.
         unit: Of both.
         users: People at which it breaks, if everything grows with them; at least one, and None if
-            the day needs nothing of it.
+            the day needs nothing of it, or too little to tell.
         first_machine: Whether that alone is too much.
         setting: The field that says another limit.
         effect: What happens then.
@@ -52,12 +57,17 @@ class Quota:
         return self.needed > self.limit
 
     @property
+    def telling(self) -> bool:
+        """Whether it is worth a line: it breaks, or its size is known and not far away."""
+        return self.breaks or (self.users is not None and self.share >= _SMALL_SHARE)
+
+    @property
     def full_at(self) -> str:
         """At what size it is full, in words."""
         if self.first_machine:
             return "the first machine"
         if self.users is None:
-            return "no size"
+            return "too few calls to tell" if self.needed else "no size"
         return "one person" if self.users == 1 else f"{self.users:,} people"
 
 
@@ -109,16 +119,16 @@ def of(
             _source("provisioning_limit"),
         ),
         (
-            *("RunTask", allowed.run.rate, _busiest(s.called for s in starts), "calls/s"),
+            *("RunTask", allowed.run.rate, _busiest(s.called for s in starts), _CALLS),
             *("ecs.quotas.run", "starts wait in the hub's line", _API),
         ),
         (
             *("RegisterTaskDefinition", allowed.registrations.rate),
-            *(_busiest(s.click for s in starts if s.new), "calls/s"),
+            *(_busiest(s.click for s in starts if s.new), _CALLS),
             *("ecs.quotas.registrations", "new people wait in the hub's line", _API),
         ),
         (
-            *("DescribeTasks", allowed.describe.rate, looks, "calls/s"),
+            *("DescribeTasks", allowed.describe.rate, looks, _CALLS),
             *("ecs.quotas.describe", "the hub notices ends later", _API),
         ),
     ]
@@ -140,6 +150,8 @@ def _quota(
     too_much = alone > limit
     users = max(1, math.floor(people * limit / needed)) if needed else None
     users = 1 if too_much else users
+    if unit == _CALLS and needed <= min(limit, _FEW_CALLS / 60):
+        users = None
     return Quota(name, limit, needed, unit, users, too_much, setting, effect, source)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
+from workroom_hub.plan import advice
 from workroom_hub.plan.machines import PRICED
 from workroom_hub.plan.quotas import Quota
 from workroom_hub.plan.study import Result, Study
@@ -32,6 +33,8 @@ def as_dict(study: Study) -> dict[str, Any]:
             "policy": study.best.policy.name,
             "keeps_target": study.keeps,
             "why": recommendation(study),
+            "aws": advice.fields(study),
+            "without_field": advice.missing(study),
         },
         "quotas": [
             {**asdict(quota), "share": round(quota.share, 4), "breaks": quota.breaks}
@@ -121,7 +124,8 @@ def how(result: Result) -> str:
 
 def first_quota(study: Study) -> str:
     """Return which quota breaks first, in a sentence."""
-    first = study.quotas[0]
+    # The nearest that can be told; the vCPUs always can.
+    first = next((quota for quota in study.quotas if quota.users is not None), study.quotas[0])
     if not first.breaks:
         return (
             f"No quota breaks. The nearest is {first.name}: {amount(first)}. It is "

@@ -119,7 +119,7 @@ def world_of(
     begun = servers.of(settings, [*visits, *a_day_later(visits)] if daily else visits)
     for server in begun:
         chosen[server.profile] += 1
-    kind = machines.choose(settings, {name: float(count) for name, count in chosen.items()})
+    kind = machines.choose(settings, _at_peak(begun))
     needs = machines.needs(settings)
     [(most, _)] = chosen.most_common(1)
     unit = max(1, machines.room_for(kind, next(n for n in needs if n.profile == most)))
@@ -139,6 +139,20 @@ def world_of(
         closes=horizon if daily or endless else night,
     )
     return world, kind
+
+
+def _at_peak(begun: list[servers.Server]) -> dict[str, float]:
+    """Return how many servers of each profile there are when there are most."""
+    moments = [(each.called, 1, each.profile) for each in begun if each.called < each.end]
+    moments += [(each.end, -1, each.profile) for each in begun if each.called < each.end]
+    now: Counter[str] = Counter()
+    total, most, found = 0, 0, dict[str, float]()
+    for _, step, profile in sorted(moments):
+        now[profile] += step
+        total += step
+        if total > most:
+            most, found = total, {name: float(count) for name, count in now.items()}
+    return found
 
 
 def _result(

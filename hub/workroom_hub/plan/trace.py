@@ -5,7 +5,7 @@
     bob,2026-11-30T09:02:30,large,45m
 
 `start` is a time of day, or a date and time in all lines, without a time zone. `used` is how long
-from then until the last thing they did, as in workroom.yaml: 90s, 45m, 2h.
+from then until the last thing they did, as in workroom.yaml: 90s, 45m, 2h; 90 is seconds, too.
 """
 
 from __future__ import annotations

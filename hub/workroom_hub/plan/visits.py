@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from workroom_hub.errors import PlanError
-from workroom_hub.settings import Settings
+from workroom_hub.settings import Profile, Settings
 from workroom_hub.settings_plan import Day, seconds_of
 
 DAY = 86_400
@@ -30,13 +30,28 @@ class Visit:
     used: float
 
 
+def planned(settings: Settings) -> list[Profile]:
+    """Return the profiles without a GPU: machines with one are a group not planned here.
+
+    Raises:
+        PlanError: There is none.
+    """
+    found = [profile for profile in settings.profiles if not profile.gpu]
+    if not found:
+        raise PlanError(
+            "profiles: all of them have a GPU, and machines with one are a group not planned here.",
+            "Add a profile without a GPU.",
+        )
+    return found
+
+
 def weights(settings: Settings) -> dict[str, float]:
     """Return how often each profile is chosen.
 
     Raises:
-        PlanError: A profile of the mix is none, or has a GPU.
+        PlanError: A profile of the mix is none, or has a GPU; or all have one.
     """
-    offered = [profile.name for profile in settings.profiles if not profile.gpu]
+    offered = [profile.name for profile in planned(settings)]
     if not settings.plan.day.mix:
         return {name: 0.5**place for place, name in enumerate(offered)}
     found: dict[str, float] = {}
