@@ -147,6 +147,10 @@ class FakeAccount:
         more = first + 2 < len(self._happened)
         return {**page, "NextToken": str(first + 2)} if more else page
 
+    def list_roles(self, PathPrefix: str) -> dict[str, Any]:
+        service = PathPrefix.split("/")[2]
+        return {"Roles": [{"Path": PathPrefix}] if service in self.roles else []}
+
     def create_service_linked_role(self, AWSServiceName: str) -> dict[str, Any]:
         if AWSServiceName in self.roles:
             message = f"Service role name of {AWSServiceName} has been taken in this account"

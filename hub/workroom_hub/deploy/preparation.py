@@ -39,17 +39,16 @@ def _have_service_roles(clients: Clients) -> bool:
     In an account that never used ECS, its clusters and capacity providers fail without theirs
     (Amazon ECS Developer Guide, "Using service-linked roles").
     """
-    iam = clients("iam")
-    made = [
-        asked(
-            lambda service=service: iam.create_service_linked_role(  # type: ignore[misc]
-                AWSServiceName=f"{service}.amazonaws.com"
-            ),
-            absent="has been taken",
-        )
-        for service in SERVICES
-    ]
-    return any(each is not None for each in made)
+    iam, made = clients("iam"), False
+    for service in SERVICES:
+        name = f"{service}.amazonaws.com"
+        if asked(lambda name=name: iam.list_roles(PathPrefix=f"/aws-service-role/{name}/"))[  # type: ignore[misc]
+            "Roles"
+        ]:
+            continue
+        asked(lambda name=name: iam.create_service_linked_role(AWSServiceName=name))  # type: ignore[misc]
+        made = True
+    return made
 
 
 def _have_trunking(clients: Clients) -> None:
