@@ -73,14 +73,18 @@ class Roster:
         """Return the loop time at which the next scheduled look is due."""
         return min((watched.due for watched in self.hurried.values()), default=None)
 
-    def longest_wait(self) -> float:
-        """Return for how many seconds at most a task has been waiting for a machine."""
+    def longest_wait(self, now: float) -> float:
+        """Return for how many seconds at most a task has been waiting for a machine.
+
+        Args:
+            now: The loop's time; metrics are also read where no loop runs.
+        """
         since = [
             watched.evidence.followed_since
             for watched in self.hurried.values()
             if watched.view is not None and watched.view.status == "PROVISIONING"
         ]
-        return _now() - min(since) if since else 0.0
+        return now - min(since) if since else 0.0
 
     def due_looks(self, by: float, most: int) -> list[str]:
         """Return tasks whose scheduled look is due by loop time `by`."""

@@ -110,7 +110,7 @@ class Watcher:
     @property
     def machine_wait(self) -> float:
         """Seconds for which a start has been waiting for a machine, the longest; 0 without one."""
-        return self._roster.longest_wait()
+        return self._roster.longest_wait(self._loop.time()) if self._loop else 0.0
 
     # -- what others wait for ---------------------------------------------------
 

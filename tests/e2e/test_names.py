@@ -26,7 +26,11 @@ def test_refused_with_a_sentence(installation: Installation, name: str) -> None:
     assert "To fix it:" in done.stderr or "Use" in done.stderr
 
 
-@pytest.mark.parametrize("name", ["Zoë.Ünïcode@example.com", "<b>x\"'&$(id)<script>"])
+@pytest.mark.parametrize(
+    ("installation", "name"),
+    [("subdomain", "Zoë.Ünïcode@example.com"), ("path", "<b>x\"'&$(id)<script>")],
+    indirect=["installation"],
+)
 def test_hostile_name_works(
     installation: Installation, person: Callable[[str], Person], name: str
 ) -> None:

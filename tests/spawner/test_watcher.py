@@ -65,6 +65,9 @@ async def test_the_longest_wait_for_a_machine_is_told_while_it_lasts(
         await asyncio.sleep(700)
     assert watcher.machine_wait == pytest.approx(1400)
     assert REGISTRY.get_sample_value("workroom_machine_wait_seconds") == pytest.approx(1400)
+    # Whoever reads metrics need not be the hub's loop.
+    read = await asyncio.to_thread(REGISTRY.get_sample_value, "workroom_machine_wait_seconds")
+    assert read == pytest.approx(1400)
     ecs.show("first", status="PENDING")
     await asyncio.sleep(60)
     assert watcher.machine_wait == pytest.approx(760)
