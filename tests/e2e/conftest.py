@@ -209,7 +209,9 @@ def person(installation: Installation, chromium: Browser) -> Iterator[Callable[[
         each.context.close()
 
 
-@pytest.fixture(scope="session", params=["local", "ecs"])
+# The cluster's half is run by `make soak`: the gateway knows addresses and ports only, and that it
+# reaches servers of a cluster is seen in test_deployed.py in every run.
+@pytest.fixture(scope="session", params=["local", pytest.param("ecs", marks=pytest.mark.soak)])
 def over_ssh(
     request: pytest.FixtureRequest, bring_up: Callable[..., Iterator[Installation]]
 ) -> Iterator[Installation]:

@@ -15,11 +15,7 @@ import pytest
 from tests.e2e.installation import REPOSITORY, Installation, wait_for
 from tests.support.ssh import Laptop, answered, container_of, free_port, with_server
 
-# The gateway knows a server's address and port only, whichever spawner started it.
-pytestmark = [
-    pytest.mark.docker,
-    pytest.mark.parametrize("over_ssh", ["local"], indirect=True),
-]
+pytestmark = pytest.mark.docker
 _ECHO = 8123
 _STAND_IN = REPOSITORY / "tests/fakes/vscode_server_stand_in.py"
 # Shortened from what the editor sends: find a server that runs, else unpack and start one; tell
