@@ -195,7 +195,9 @@ class Notebook:
     async def _execute(self, kernel_id: str, code: str, kind: str) -> str:
         assert self.hub
         url = f"ws://{self.address}:8888{self.prefix}/api/kernels/{kernel_id}/channels"
-        request = HTTPRequest(url, headers={"Authorization": f"token {self.hub.token}"})
+        token = {"Authorization": f"token {self.hub.token}"}
+        # A busy machine takes longer to start a kernel than the default of 20 s.
+        request = HTTPRequest(url, headers=token, connect_timeout=60, request_timeout=60)
         connection = await websocket_connect(request)
         header = {
             "msg_id": uuid.uuid4().hex, "msg_type": kind, "session": uuid.uuid4().hex,
