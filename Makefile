@@ -23,7 +23,7 @@ test-unit: dev-env  ## The fast checks: lint, types, unit; no Docker, no network
 bench: dev-env  ## Every benchmark, one JSON line each (NAME=spawn-local for one)
 	@.venv/bin/python tests/benchmarks/run.py $(NAME)
 
-soak: dev-env  ## The waits that tests shorten, in real time (about 36 minutes)
+soak: dev-env  ## The waits that tests shorten, in real time (about 40 minutes)
 	@$(RUN) soak
 
 lint: dev-env  ## Style, formatting and import rules

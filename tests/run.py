@@ -6,9 +6,9 @@
     python tests/run.py containers           the image, the registry, what else runs beside it,
                                              mounts that hang
     python tests/run.py deployed             the AWS stack in an emulated account, and its hub
-    python tests/run.py ssh                  ssh into servers of both spawners
+    python tests/run.py ssh                  ssh into servers of this machine; a cluster's: soak
     python tests/run.py pages                the hub's pages in a browser, without Docker
-    python tests/run.py soak                 waits in real time, about 36 minutes
+    python tests/run.py soak                 waits in real time, about 40 minutes
 
 Suites that need the Docker engine, Chromium or mmdebstrap have them installed first on Debian
 and Ubuntu as root; elsewhere they fail with the command to run. An engine is started if none
@@ -94,7 +94,7 @@ def e2e(more: Sequence[str]) -> bool:
 
 
 def ssh(more: Sequence[str]) -> bool:
-    """Whole installations of both spawners, by the real ssh client."""
+    """Whole installations, by the real ssh client."""
     return _with_engine("docker and not soak", *map(str, SSH), *more)
 
 
